@@ -1,0 +1,33 @@
+"""Operators: rows -> more rows. The contract of the room; one operator a file."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import pyarrow as pa
+
+from kdpipe.augment._tokens import Tokenised
+from kdpipe.types import Round
+
+
+class Operator(ABC):
+    """Makes rows out of rows. Its constructor's arguments are what a recipe may say.
+
+    What it does to a row depends on (seed, operator, row id, copy, position) alone: never on the order of the rows,
+    on their neighbours in a shard or on the worker. `fit` sees the whole training text once, before any `make`.
+    """
+
+    needs_tags: ClassVar[bool] = False
+
+    def fit(self, tokens: Tokenised) -> None:  # noqa: B027 - most operators have nothing to learn
+        """Learn from the tokenised gold training text (unigram tables and the like)."""
+
+    @abstractmethod
+    def make(self, tokens: Tokenised, copy: int, where: Round) -> pa.Table:
+        """One copy of each row that the operator can make -> rows of schema TRANSFER (duplicates still in)."""
+
+
+PIPELINE = frozenset()
+PART = Operator
+NOT_PARTS = ("train_tagger",)

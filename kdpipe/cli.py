@@ -1,0 +1,223 @@
+"""The command `kdpipe`. A user's mistake ends in one message and exit code 2, never in a traceback."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kdpipe.errors import UserError
+
+
+class App(typer.Typer):
+    """A Typer application that says a user's mistake plainly."""
+
+    def __call__(self, *args: object, **kwargs: object) -> object:
+        try:
+            return super().__call__(*args, **kwargs)
+        except UserError as e:
+            for fault in e.faults:
+                print(f"kdpipe: {fault}", file=sys.stderr)
+            raise SystemExit(2) from None
+
+
+app = App(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Ask a large teacher once, train many small students, question the runs in SQL.",
+)
+
+RecipeName = Annotated[str, typer.Argument(help="A shipped recipe (see `kdpipe recipes`) or a TOML file.")]
+TaskName = Annotated[
+    str | None, typer.Option("--task", "-t", help="Shipped task, task.toml, or a CSV/TSV/JSONL/Parquet file.")
+]
+StorePath = Annotated[
+    str, typer.Option("--store", "-s", envvar="KDPIPE_STORE", help="Folder or URL that keeps everything.")
+]
+Seeds = Annotated[str | None, typer.Option("--seeds", help="Seeds, for example 0,1,2.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", help="phase.key=value, for example student.train.epochs=3.")
+]
+Teacher = Annotated[str | None, typer.Option("--teacher", help="A checkpoint with a trained head, asked as it is.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+STORE = "warehouse/store"
+
+
+@app.command()
+def run(
+    recipe: RecipeName,
+    task: TaskName = None,
+    store: StorePath = STORE,
+    seeds: Seeds = None,
+    overrides: Overrides = None,
+    teacher: Teacher = None,
+    device: Device = "auto",
+) -> None:
+    """Augment, teach, train and evaluate in one process; what is already in the store is not made again."""
+    from kdpipe import phases, warehouse
+
+    job = _job(recipe, task, store, seeds, overrides, teacher, device)
+    found = phases.run(job)
+    warehouse.build(store)
+    print(
+        warehouse.render(
+            warehouse.query(store, "select * from leaderboard where task = $task", {"task": job.recipe.task.name}),
+            "table",
+        )
+    )
+    print("runs: " + ", ".join(found))
+    print(f"a student to serve: {phases.model_folder(job, job.recipe.final, job.recipe.seeds[0])}")
+
+
+@app.command()
+def plan(
+    recipe: RecipeName,
+    task: TaskName = None,
+    store: StorePath = STORE,
+    seeds: Seeds = None,
+    overrides: Overrides = None,
+    teacher: Teacher = None,
+    device: Device = "auto",
+) -> None:
+    """Which stages would run, for how many rows, and why. Makes nothing."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from kdpipe import phases
+
+    table = Table("stage", "what", "rows", "", "why")
+    for step in phases.plan(_job(recipe, task, store, seeds, overrides, teacher, device)):
+        table.add_row(
+            step.stage,
+            step.what,
+            "?" if step.rows is None else f"{step.rows:,}",
+            "run" if step.todo else "reuse",
+            step.reason,
+        )
+    Console().print(table)
+
+
+@app.command()
+def recipes() -> None:
+    """The recipes that come along, with their sources."""
+    from kdpipe.recipe import available
+
+    for name, citation in available().items():
+        print(f"{name:20} {citation}")
+
+
+@app.command()
+def sql(
+    query: Annotated[str | None, typer.Argument(help="A select, or the name of a view.")] = None,
+    store: StorePath = STORE,
+    form: Annotated[str, typer.Option("--format", "-f", help="table, csv or json.")] = "table",
+    names: Annotated[bool, typer.Option("--list", help="All views, with what one row of each is.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Run the checks; exit code 1 when one finds rows.")] = False,
+) -> None:
+    """Ask the runs, predictions and transfer sets. Read-only."""
+    from kdpipe import warehouse
+
+    if names:
+        for name, grain in warehouse.named():
+            print(f"{name:28} {grain}")
+    elif check:
+        failures = warehouse.run_checks(store)
+        print("\n".join(failures) or "all checks hold")
+        raise typer.Exit(1 if failures else 0)
+    elif query is None:
+        raise UserError(
+            'say a select, or the name of a view: kdpipe sql "select * from leaderboard", kdpipe sql --list'
+        )
+    else:
+        print(warehouse.render(warehouse.query(store, query), form))
+
+
+@app.command()
+def predict(
+    model: Annotated[str, typer.Argument(help="A student's folder, or any checkpoint with a trained head.")],
+    texts: Annotated[
+        list[str] | None, typer.Argument(help="Texts; none: one a line from --file or standard input.")
+    ] = None,
+    file: Annotated[Path | None, typer.Option("--file", help="A text a line; pairs are separated by a tab.")] = None,
+    form: Annotated[str, typer.Option("--format", "-f", help="tsv or json.")] = "tsv",
+    device: Device = "cpu",
+) -> None:
+    """Label texts with a trained model."""
+    import json
+
+    from kdpipe.predictor import Predictor
+    from kdpipe.signals.live import pick_device
+
+    if form not in ("tsv", "json"):
+        raise UserError(f"--format {form}: allowed are tsv and json")
+    predictor = Predictor.load(model, pick_device(device))
+    for text, answer in predictor.stream(_texts(texts, file)):
+        if form == "json":
+            print(json.dumps({"text": text, **answer.__dict__}, ensure_ascii=False))
+        elif answer.label is None:
+            print(f"{answer.score:.4f}\t{_shown(text)}")
+        else:
+            print(f"{answer.label}\t{answer.confidence:.4f}\t{_shown(text)}")
+
+
+@app.command()
+def up(
+    store: StorePath = STORE, port: Annotated[int, typer.Option("--port", help="Port of the Prefect server.")] = 4200
+) -> None:
+    """Start Prefect's server, all deployments and a worker on this machine; Ctrl-C stops them all."""
+    from kdpipe.up import up as start
+
+    start(store, port)
+
+
+def _job(
+    recipe: str,
+    task: str | None,
+    store: str,
+    seeds: str | None,
+    overrides: list[str] | None,
+    teacher: str | None,
+    device: str,
+):
+    from kdpipe import phases
+    from kdpipe.recipe import load
+
+    job = phases.Job(load(recipe, task, _seeds(seeds), overrides or (), teacher), store, device)
+    job.on  # noqa: B018 - refuses a device that is not there before anything runs
+    return job
+
+
+def _seeds(said: str | None) -> list[int] | None:
+    if said is None:
+        return None
+    try:
+        return [int(s) for s in said.split(",")]
+    except ValueError:
+        raise UserError(f"--seeds {said}: whole numbers separated by commas, for example 0,1,2") from None
+
+
+def _texts(texts: list[str] | None, file: Path | None) -> Iterator[str | tuple[str, str]]:
+    if texts:
+        yield from texts
+        return
+    if file is not None and not file.is_file():
+        raise UserError(f"{file}: no such file")
+    stream = file.open(encoding="utf-8-sig", newline="\n") if file else sys.stdin
+    try:
+        for line in stream:
+            text = line.rstrip("\r\n")
+            yield tuple(text.split("\t", 1)) if "\t" in text else text
+    except UnicodeDecodeError as e:
+        raise UserError(f"{file or 'standard input'}: not UTF-8 at byte {e.start}; convert it first") from None
+
+
+def _shown(text: str | tuple[str, str]) -> str:
+    return text if isinstance(text, str) else "\t".join(text)
+
+
+if __name__ == "__main__":
+    app()

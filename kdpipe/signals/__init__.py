@@ -1,0 +1,1 @@
+"""Where a teacher's signals come from: a live model, or the Parquet cache wrapped round any source."""

@@ -1,0 +1,247 @@
+"""Where each artefact lies and how it is keyed: the only door to pyarrow's file layer.
+
+    transfer/set=<key>/part-*.parquet                         rows of schema TRANSFER
+    signals/teacher=<fingerprint>/signal=<name>/part-*.parquet   id, values (fixed-size list of float32)
+    predictions/run=<run>/split=<split>/part-*.parquet        rows of schema PREDICTIONS
+    neighbours/task=<key>/part-*.parquet                      rows of schema NEIGHBOURS
+    models/<key>/                                             safetensors, JSON, vocabulary
+    runs/<run>.json                                           the run record
+    costs/<stage>-<key>.json                                  seconds and rows that an artefact took
+
+Folders are named key=value so that pyarrow and DuckDB both read the key as a column. A file is written under a
+temporary name, flushed and renamed: it is whole or it is not there. A part's name holds the 128-bit hash of its
+bytes, so a changed, cut or swapped part is refused by name. A set of parts that only makes sense whole (a transfer
+set) is complete when its `_complete.json` is there; that file lists its parts.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import xxhash
+
+import kdpipe
+from kdpipe.errors import UserError
+
+COMPLETE = "_complete.json"
+_SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+
+
+def safe_name(name: str, what: str) -> str:
+    """A name that a user gave and that becomes a file's or folder's: no separators, no leading dot."""
+    if not _SAFE.fullmatch(name):
+        raise UserError(f"{what} '{name}': letters, digits, '.', '_' and '-' only, beginning with a letter or digit")
+    return name
+
+
+class Store:
+    """A folder or any fsspec URL. Any number of processes may write into it at once."""
+
+    def __init__(self, root: str | os.PathLike):
+        self.root = str(root)
+        self.fs, self.path = fsspec.core.url_to_fs(self.root)
+        self.local = "file" in (self.fs.protocol if isinstance(self.fs.protocol, tuple) else (self.fs.protocol,))
+
+    # ---- places
+
+    def transfer(self, key: str) -> str:
+        return self._join("transfer", f"set={key}")
+
+    def signals(self, fingerprint: str, signal: str) -> str:
+        return self._join("signals", f"teacher={fingerprint}", f"signal={signal}")
+
+    def predictions(self, run: str, split: str) -> str:
+        return self._join("predictions", f"run={run}", f"split={split}")
+
+    def neighbours(self, task_key: str) -> str:
+        return self._join("neighbours", f"task={task_key}")
+
+    def model(self, key: str) -> str:
+        return self._join("models", key)
+
+    def run(self, run: str) -> str:
+        return self._join("runs", f"{run}.json")
+
+    def cost(self, stage: str, key: str) -> str:
+        return self._join("costs", f"{stage}-{key}.json")
+
+    def _join(self, *parts: str) -> str:
+        return "/".join([self.path.rstrip("/"), *parts])
+
+    # ---- parts
+
+    def write_part(self, folder: str, table: pa.Table, made_by: Mapping[str, str] | None = None) -> str:
+        """One Parquet part, whole or absent; its path. `made_by` goes into the part's metadata.
+
+        Raises UserError where the disk is full or may not be written.
+        """
+        metadata = {"kdpipe.version": kdpipe.__version__, **(made_by or {})}
+        table = table.replace_schema_metadata({**(table.schema.metadata or {}), **metadata})
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, compression="zstd", write_page_checksum=True, row_group_size=131_072)
+        data = sink.getvalue()
+        path = f"{folder}/part-{xxhash.xxh3_128_hexdigest(data)}.parquet"
+        if not self.fs.exists(path):
+            self._write(path, data)
+        return path
+
+    def parts(self, folder: str) -> list[str]:
+        """Paths of a folder's parts, by name; of a finished set, those that its list names."""
+        if self.is_complete(folder):
+            return [f"{folder}/{name}" for name in self.complete(folder)["parts"]]
+        return sorted(self.fs.glob(f"{folder}/part-*.parquet"))
+
+    def read_part(self, path: str, columns: list[str] | None = None) -> pa.Table:
+        """A part whose bytes are those that were written; anything else is refused by name (UserError)."""
+        try:
+            data = self.fs.cat_file(path)
+        except FileNotFoundError:
+            raise UserError(f"{path}: this part is listed but missing; delete its folder to make it again") from None
+        named = path.rsplit("part-", 1)[-1].removesuffix(".parquet")
+        if xxhash.xxh3_128_hexdigest(data) != named:
+            raise UserError(
+                f"{path}: broken part, its {len(data)} bytes are not those that were written; "
+                "move it away and run again: its rows alone are made anew"
+            )
+        return pq.read_table(pa.BufferReader(data), columns=columns)
+
+    def read(self, folder: str, columns: list[str] | None = None) -> pa.Table | None:
+        """All parts of a folder as one table; None where there is no part."""
+        tables = [self.read_part(path, columns) for path in self.parts(folder)]
+        return pa.concat_tables(tables) if tables else None
+
+    def scan(self, folder: str, columns: list[str] | None = None) -> Iterator[pa.Table]:
+        """The parts of a folder, one table at a time."""
+        for path in self.parts(folder):
+            yield self.read_part(path, columns)
+
+    # ---- finished sets
+
+    def is_complete(self, folder: str) -> bool:
+        return self.fs.exists(f"{folder}/{COMPLETE}")
+
+    def complete(self, folder: str) -> dict:
+        return self.read_json(f"{folder}/{COMPLETE}")
+
+    def finish(self, folder: str, parts: Iterable[str], facts: Mapping[str, object]) -> None:
+        """Declare a set of parts whole; facts (counts, settings) are kept beside the list."""
+        names = [path.rsplit("/", 1)[-1] for path in parts]
+        self.write_json(f"{folder}/{COMPLETE}", {**facts, "parts": names})
+
+    # ---- JSON and folders
+
+    def write_json(self, path: str, value: object) -> None:
+        self._write(path, (json.dumps(value, indent=1, ensure_ascii=False, sort_keys=False) + "\n").encode())
+
+    def read_json(self, path: str) -> dict:
+        return json.loads(self.fs.cat_file(path))
+
+    def exists(self, path: str) -> bool:
+        return self.fs.exists(path)
+
+    def add_cost(self, stage: str, key: str, seconds: float, rows: int) -> None:
+        """Work done on an artefact, added to what was done before (by a run that was killed, say)."""
+        before = self.read_cost(stage, key)
+        self.write_json(
+            self.cost(stage, key), {"seconds": round(before["seconds"] + seconds, 3), "rows": before["rows"] + rows}
+        )
+
+    def read_cost(self, stage: str, key: str) -> dict:
+        path = self.cost(stage, key)
+        return self.read_json(path) if self.fs.exists(path) else {"seconds": 0.0, "rows": 0}
+
+    @contextmanager
+    def new_model(self, key: str) -> Iterator[Path]:
+        """A local scratch folder that becomes models/<key> when the block ends without an error."""
+        with full_disk_said_plainly(self.root):
+            target = self.model(key)
+            if self.local:
+                Path(target).parent.mkdir(parents=True, exist_ok=True)
+            scratch = Path(tempfile.mkdtemp(prefix=".tmp-", dir=Path(target).parent if self.local else None))
+            try:
+                yield scratch
+                self._publish(scratch, target)
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
+
+    def _publish(self, scratch: Path, target: str) -> None:
+        if not self.local:
+            self.fs.put(f"{scratch}/", f"{target}/", recursive=True)
+            return
+        for file in scratch.rglob("*"):
+            if file.is_file():
+                _flush(file)
+        try:
+            scratch.chmod(0o755)
+            os.rename(scratch, target)
+        except OSError as e:
+            if e.errno not in (errno.EEXIST, errno.ENOTEMPTY):  # another process published the same content first
+                raise
+
+    def has_model(self, key: str) -> bool:
+        return self.fs.exists(self.model(key))
+
+    def local_model(self, key: str) -> Path:
+        """The model's folder on this machine; fetched from a remote store into a cache folder first."""
+        if self.local:
+            return Path(self.model(key))
+        here = Path(tempfile.gettempdir()) / "kdpipe-models" / key
+        if not here.exists():
+            self.fs.get(f"{self.model(key)}/", f"{here}/", recursive=True)
+        return here
+
+    def _write(self, path: str, data: bytes | pa.Buffer) -> None:
+        with full_disk_said_plainly(path):
+            if not self.local:
+                self.fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+                self.fs.pipe_file(path, bytes(data))
+                return
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            handle, scratch = tempfile.mkstemp(prefix=".tmp-", dir=Path(path).parent)
+            try:
+                with os.fdopen(handle, "wb") as out:
+                    out.write(data)
+                    out.flush()
+                    os.fsync(out.fileno())
+                os.chmod(scratch, 0o644)
+                os.replace(scratch, path)
+            except BaseException:
+                Path(scratch).unlink(missing_ok=True)
+                raise
+
+
+def _flush(file: Path) -> None:
+    with file.open("rb") as f:
+        os.fsync(f.fileno())
+
+
+@contextmanager
+def full_disk_said_plainly(where: str) -> Iterator[None]:
+    """Turns the operating system's refusals to write into one clear message; what was stored stays as it was."""
+    try:
+        yield
+    except OSError as e:
+        reasons = {
+            errno.ENOSPC: "the disk is full",
+            errno.EDQUOT: "the disk quota is used up",
+            errno.EROFS: "the file system is read-only",
+            errno.EACCES: "this user may not write there",
+            errno.EPERM: "this user may not write there",
+        }
+        if e.errno not in reasons:
+            raise
+        raise UserError(
+            f"{where}: cannot write, {reasons[e.errno]}; nothing stored was changed; "
+            "make room or give another --store, then run again: it goes on where it was"
+        ) from e

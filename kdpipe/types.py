@@ -1,0 +1,216 @@
+"""All that crosses rooms: tables of rows, tasks, token batches, model outputs, sources of teacher signals."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import numpy as np
+import pyarrow as pa
+import xxhash
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ID = pa.binary(16)
+
+# A gold or unlabelled row. `label` is the index of the class or the score; null where nobody gave one.
+ROWS = pa.schema(
+    [
+        pa.field("id", ID, nullable=False),
+        pa.field("text_a", pa.string(), nullable=False),
+        pa.field("text_b", pa.string()),
+        pa.field("label", pa.float64()),
+    ]
+)
+
+# A row that a student learns from, with its lineage. `operator` is "gold", "unlabelled" or the names of all
+# operators that changed the row, joined by "+" ("mask+ngram"). `source` is the id of the row it was made from.
+TRANSFER = pa.schema(
+    [
+        *ROWS,
+        pa.field("source", ID, nullable=False),
+        pa.field("operator", pa.string(), nullable=False),
+        pa.field("copy", pa.int32(), nullable=False),
+        pa.field("round", pa.int32(), nullable=False),
+    ]
+)
+
+# What one run answered for one row. Classification fills label/prediction/confidence, regression target/score.
+PREDICTIONS = pa.schema(
+    [
+        pa.field("id", ID, nullable=False),
+        pa.field("text_a", pa.string(), nullable=False),
+        pa.field("text_b", pa.string()),
+        pa.field("label", pa.string()),  # gold class name; null in regression
+        pa.field("target", pa.float64()),  # class index or gold score
+        pa.field("prediction", pa.string()),  # class name; null in regression
+        pa.field("score", pa.float64()),  # predicted class index or predicted score
+        pa.field("confidence", pa.float32()),  # softmax probability of the predicted class; null in regression
+        pa.field("logits", pa.list_(pa.float32()), nullable=False),
+        pa.field("n_words", pa.int32(), nullable=False),  # tokens of the model's own vocabulary, both texts
+        pa.field("n_unknown", pa.int32(), nullable=False),  # of these, unknown to the vocabulary
+    ]
+)
+
+# The nearest training rows of a dev or test row (cosine of TF-IDF vectors), rank 1 first.
+NEIGHBOURS = pa.schema(
+    [
+        pa.field("id", ID, nullable=False),
+        pa.field("rank", pa.int32(), nullable=False),
+        pa.field("neighbour", ID, nullable=False),
+        pa.field("similarity", pa.float32(), nullable=False),
+    ]
+)
+
+MASK = "[MASK]"  # how a masked word stands in a made row, whatever the tokenizer of a model calls it
+
+
+def row_ids(text_a: pa.Array | pa.ChunkedArray, text_b: pa.Array | pa.ChunkedArray | None = None) -> pa.Array:
+    """128-bit xxh3 of the exact UTF-8 text [n] -> ids [n]; pairs are length-prefixed, so no two pairs run together.
+
+    A null in `text_b` means a single text.
+    """
+    digest, single, double = xxhash.xxh3_128_digest, 0, 1
+    first = _utf8(text_a)
+    if text_b is None or text_b.null_count == len(text_b):
+        return pa.array([digest(a, single) for a in first], ID)
+    return pa.array(
+        [
+            digest(a, single) if b is None else digest(len(a).to_bytes(8, "little") + a + b, double)
+            for a, b in zip(first, _utf8(text_b), strict=True)
+        ],
+        ID,
+    )
+
+
+def _utf8(texts: pa.Array | pa.ChunkedArray) -> list[bytes | None]:
+    return texts.cast(pa.large_binary()).to_pylist()
+
+
+def content_key(*parts: object, size: int = 10) -> str:
+    """Hex key of JSON-serialisable values: equal content, equal key, on every machine."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.blake2b(text.encode(), digest_size=size).hexdigest()
+
+
+def table_key(table: pa.Table) -> str:
+    """Hex key of the ids and labels of a table of rows, in order."""
+    h = hashlib.blake2b(digest_size=10)
+    for name in ("id", "label"):
+        column = table[name].combine_chunks()
+        array = column.fill_null(float("nan")).to_numpy(zero_copy_only=False) if name == "label" else None
+        h.update(array.tobytes() if array is not None else b"".join(column.to_pylist()))
+    return h.hexdigest()
+
+
+Kind = Literal["classification", "regression"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A labelled dataset with its columns, label names and metrics. Every split is a table of schema ROWS."""
+
+    name: str
+    kind: Kind
+    labels: tuple[str, ...]  # class names by index; empty in regression
+    metrics: tuple[str, ...]  # the first is the one that is selected on
+    splits: Mapping[str, pa.Table]  # "train", "dev" and, where there is one, "test"
+
+    @property
+    def pair(self) -> bool:
+        return self.splits["train"]["text_b"].null_count == 0 and len(self.splits["train"]) > 0
+
+    @property
+    def outputs(self) -> int:
+        """C: the number of classes, or 1."""
+        return len(self.labels) if self.kind == "classification" else 1
+
+    def key(self) -> str:
+        return content_key(self.kind, self.labels, {name: table_key(t) for name, t in self.splits.items()})
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Token ids of many rows without padding: row i is flat[offsets[i]:offsets[i + 1]]."""
+
+    flat: np.ndarray  # int32 [total]
+    offsets: np.ndarray  # int64 [rows + 1]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return np.diff(self.offsets)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Tokenised rows: one Ragged for each segment that the model reads (two for a siamese model, else one).
+
+    types: token types of segment 0, aligned with its flat (BERT's sentence A / B), or None.
+    """
+
+    segments: tuple[Ragged, ...]
+    types: np.ndarray | None = None  # uint8 [total of segment 0]
+
+    def __len__(self) -> int:
+        return len(self.segments[0])
+
+
+@dataclass
+class Tokens:
+    """A padded batch of token ids. mask is True on real tokens."""
+
+    ids: Tensor  # int64 [B, N]
+    mask: Tensor  # bool [B, N]
+    types: Tensor | None = None  # int64 [B, N]
+
+
+@dataclass
+class Batch:
+    """What a model reads and an objective may look at."""
+
+    segments: tuple[Tokens, ...]
+    labels: Tensor  # float32 [B]: class index or score; meaningless where has_label is False
+    has_label: Tensor  # bool [B]
+    rows: Tensor  # int64 [B]: position of each row in the training table
+    epoch: int = 0
+
+
+@dataclass
+class Outputs:
+    """What teacher and student say of a batch. Parts that nobody asked for are None."""
+
+    logits: Tensor  # [B, C]
+    cls: Tensor | None = None  # [B, H]: the state that the classifier reads
+    hidden: Tensor | None = None  # [L, B, N, H]
+    attention: Tensor | None = None  # [L, B, A, N, N]
+    mask: Tensor | None = None  # [B, N]
+
+
+class SignalSource(Protocol):
+    """Anything that can say a signal of rows, in two steps so that the first can be done ahead of the second."""
+
+    fingerprint: str
+
+    def prepare(self, rows: pa.Table) -> Encoded:
+        """Rows with id, text_a, text_b [n] -> what `compute` reads."""
+        ...
+
+    def compute(self, signal: str, prepared: Encoded) -> np.ndarray:
+        """-> values float32 [n, d], in the order of the rows."""
+        ...
+
+
+@dataclass(frozen=True)
+class Round:
+    """Where a phase stands when operators are asked for rows. Later operators look at the student through it."""
+
+    index: int = 0
+    seed: int = 0
+    extra: Mapping[str, object] = field(default_factory=dict)
