@@ -59,18 +59,20 @@ def run(
 ) -> None:
     """Augment, teach, train and evaluate in one process; what is already in the store is not made again."""
     from kdpipe import phases, warehouse
+    from kdpipe.job import model_folder
+    from kdpipe.render import render
 
     job = _job(recipe, task, store, seeds, overrides, teacher, device)
     found = phases.run(job)
     warehouse.build(store)
     print(
-        warehouse.render(
+        render(
             warehouse.query(store, "select * from leaderboard where task = $task", {"task": job.recipe.task.name}),
             "table",
         )
     )
     print("runs: " + ", ".join(found))
-    print(f"a student to serve: {phases.model_folder(job, job.recipe.final, job.recipe.seeds[0])}")
+    print(f"a student to serve: {model_folder(job, job.recipe.final, job.recipe.seeds[0])}")
 
 
 @app.command()
@@ -87,10 +89,10 @@ def plan(
     from rich.console import Console
     from rich.table import Table
 
-    from kdpipe import phases
+    from kdpipe.plan import plan as steps
 
     table = Table("stage", "what", "rows", "", "why")
-    for step in phases.plan(_job(recipe, task, store, seeds, overrides, teacher, device)):
+    for step in steps(_job(recipe, task, store, seeds, overrides, teacher, device)):
         table.add_row(
             step.stage,
             step.what,
@@ -120,6 +122,7 @@ def sql(
 ) -> None:
     """Ask the runs, predictions and transfer sets. Read-only."""
     from kdpipe import warehouse
+    from kdpipe.render import render
 
     if names:
         for name, grain in warehouse.named():
@@ -133,7 +136,7 @@ def sql(
             'say a select, or the name of a view: kdpipe sql "select * from leaderboard", kdpipe sql --list'
         )
     else:
-        print(warehouse.render(warehouse.query(store, query), form))
+        print(render(warehouse.query(store, query), form))
 
 
 @app.command()

