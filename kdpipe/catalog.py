@@ -39,4 +39,5 @@ def find(room: str, name: str) -> type:
 def arguments(part: type, given_by_pipeline: frozenset[str] = frozenset()) -> dict[str, inspect.Parameter]:
     """What a recipe may say of a part: its constructor's arguments less those that the pipeline gives."""
     parameters = list(inspect.signature(part.__init__).parameters.values())[1:]
-    return {p.name: p for p in parameters if p.name not in given_by_pipeline and p.kind is not p.VAR_KEYWORD}
+    spread = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return {p.name: p for p in parameters if p.name not in given_by_pipeline and p.kind not in spread}

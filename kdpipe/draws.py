@@ -21,7 +21,7 @@ def row_keys(seed: int, stream: str, ids: np.ndarray, copy: int) -> np.ndarray:
     """
     start = xxhash.xxh3_64_intdigest(f"{seed}\0{copy}\0{stream}".encode())
     keys = np.full(len(ids), start, np.uint64)
-    for half in ids.reshape(len(ids), -1).T:
+    for half in np.atleast_2d(ids.T):
         keys ^= half
         _mix(keys)
     return keys
@@ -29,8 +29,9 @@ def row_keys(seed: int, stream: str, ids: np.ndarray, copy: int) -> np.ndarray:
 
 def uniforms(keys: np.ndarray, position: np.ndarray | int = 0) -> np.ndarray:
     """Keys uint64 and positions >= 0 of the same length (or one position) -> float64 in [0, 1), 53 random bits."""
-    bits = np.asarray(position).astype(np.uint64)
-    bits = keys + (bits + np.uint64(1)) * _GOLDEN
+    bits = np.atleast_1d(position).astype(np.uint64)
+    bits += np.uint64(1)
+    bits = keys + bits * _GOLDEN
     _mix(bits)
     bits >>= np.uint64(11)
     return bits * 2.0**-53

@@ -22,6 +22,11 @@ def as_ids(halves: np.ndarray) -> pa.Array:
     return pa.FixedSizeBinaryArray.from_buffers(ID, len(halves), [None, pa.py_buffer(np.ascontiguousarray(halves))])
 
 
+def order(ids: np.ndarray) -> np.ndarray:
+    """Ids uint64 [n, 2] -> the places that sort them, equal ids in the order they had: int64 [n]."""
+    return np.lexsort((ids[:, 1], ids[:, 0]))
+
+
 class IdSet:
     """Open addressing with linear probing. An id of sixteen zero bytes (one text in 2^128) is never remembered."""
 

@@ -96,9 +96,10 @@ def _settled(job: Job, phase: Phase) -> dict[str, Any]:
 
 def model_part(job: Job, phase: Phase) -> Part:
     """The phase's model; on pairs, a model that reads one segment is put inside a siamese one."""
-    reads_pairs = phase.model.arguments.get("checkpoint") is not None
-    if job.recipe.task.pair and not reads_pairs and catalog.find("models", phase.model.name).segments == 1:
-        return Part(name="siamese", arguments={"encoder": phase.model.settings()})
+    part = catalog.find("models", phase.model.name)
+    if job.recipe.task.pair and part.segments == 1 and not part.packs_pairs:
+        head = {k: v for k, v in phase.model.arguments.items() if k in ("fc", "dropout")}
+        return Part(name="siamese", arguments={"encoder": phase.model.settings(), **head})
     return phase.model
 
 

@@ -3,11 +3,8 @@ its output is already in the store."""
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +17,8 @@ from kdpipe.job import Job, Report, model_folder, model_key, teacher_of, transfe
 from kdpipe.recipe import Phase
 from kdpipe.signals.cache import Cache
 from kdpipe.store import Store
-from kdpipe.training import train_phase
+from kdpipe.training import is_small, train_phase
+from kdpipe.workers import apart, cores, in_order
 
 SLICE = 32_768  # rows that one teach shard looks at
 
@@ -128,24 +126,25 @@ def _training_rows(job: Job, phase: Phase) -> int:
     return transfer.facts(job.place, transfer_key(job, phase))["counts"]["rows"]
 
 
-def run(job: Job) -> list[str]:
-    """Everything in one process, seeds side by side where there are several and cores to spare; run ids."""
-    teachers(job)
-    shared = [augment(job), teach(job)]
-    found = []
-    for i, (seed, trained) in enumerate(zip(job.recipe.seeds, train_all(job), strict=True)):
-        found.append(evaluate(job, seed, [*(shared if i == 0 else ()), trained]))
-    return found
+def train_apart(job: Job, seed: int) -> Report:
+    """`train` in a process of its own, so that several seeds can be trained side by side."""
+    return apart(train, job, seed)
 
 
 def train_all(job: Job) -> list[Report]:
-    """The students of all seeds, each in a process of its own on one core where there are several seeds."""
-    seeds = [s for s in job.recipe.seeds if not _trained(job, s)]
-    if len(seeds) < 2 or job.on != "cpu":
-        return [train(job, seed) for seed in job.recipe.seeds]
-    with ProcessPoolExecutor(min(len(seeds), os.cpu_count() or 1), mp_context=get_context("spawn")) as pool:
-        return list(pool.map(train, [job] * len(job.recipe.seeds), job.recipe.seeds))
+    """The students of all seeds, small ones side by side: a network this small gains little from a second core."""
+    todo = [seed for seed in job.recipe.seeds if not _trained(job, seed)]
+    workers = min(len(todo), cores()) if job.on == "cpu" and all(is_small(p) for p in job.students) else 1
+    return list(in_order(train, [(job, seed) for seed in job.recipe.seeds], workers))
 
 
 def _trained(job: Job, seed: int) -> bool:
     return all(job.place.has_model(model_key(job, p, seed)) for p in job.students)
+
+
+def run(job: Job) -> list[str]:
+    """Everything, in order; run ids. The first seed's record carries what the shared stages cost this time."""
+    teachers(job)
+    shared = [augment(job), teach(job)]
+    trained = train_all(job)
+    return [evaluate(job, seed, [*(shared if i == 0 else ()), trained[i]]) for i, seed in enumerate(job.recipe.seeds)]

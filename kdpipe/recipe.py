@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
@@ -230,7 +231,7 @@ def _check(recipe: Recipe, known_task: bool) -> list[str]:
     for phase in recipe.phase:
         where = f"{recipe.name} -> {phase.name}"
         faults += _check_references(where, phase, earlier)
-        faults += _check_parts(where, recipe, phase, known_task)
+        faults += _check_parts(where, recipe, phase, earlier, known_task)
         faults += _check_settings(where, phase)
         earlier.append(phase.name)
     if len(set(earlier)) < len(earlier):
@@ -261,12 +262,12 @@ def _check_references(where: str, phase: Phase, earlier: list[str]) -> list[str]
     return faults
 
 
-def _check_parts(where: str, recipe: Recipe, phase: Phase, known_task: bool) -> list[str]:
+def _check_parts(where: str, recipe: Recipe, phase: Phase, earlier: list[str], known_task: bool) -> list[str]:
     faults = []
     if phase.model is not None:
         faults += _check_part(f"{where} -> model", "models", phase.model)
     if phase.vocab is not None:
-        faults += _check_vocab(f"{where} -> vocab", phase)
+        faults += _check_vocab(f"{where} -> vocab", phase, earlier)
     if phase.embeddings is not None:
         faults += _check_part(f"{where} -> embeddings", "embeddings", phase.embeddings, extra={"from"})
     for i, part in enumerate(phase.augment):
@@ -299,15 +300,24 @@ def _check_part(where: str, room: str, part: Part, extra: Iterable[str] = (), ma
     return faults
 
 
-def _check_vocab(where: str, phase: Phase) -> list[str]:
-    if phase.vocab.name not in catalog.names("vocab"):
-        return [f"{where}: no vocabulary '{phase.vocab.name}'{did_you_mean(phase.vocab.name, catalog.names('vocab'))}"]
-    if phase.model is None or phase.model.name not in catalog.names("models"):
-        return []
-    reads = catalog.find("models", phase.model.name).reads
-    if phase.vocab.name not in reads:
-        return [f"{where}: '{phase.model.name}' cannot read '{phase.vocab.name}'; it reads {', '.join(sorted(reads))}"]
-    return []
+def _check_vocab(where: str, phase: Phase, earlier: list[str]) -> list[str]:
+    part = phase.vocab
+    if part.name not in catalog.names("vocab"):
+        return [f"{where}: no vocabulary '{part.name}'{did_you_mean(part.name, catalog.names('vocab'))}"]
+    found = catalog.find("vocab", part.name)
+    allowed = {*inspect.signature(found.build).parameters, "from"} - {"texts", "packed"}
+    faults = [f"{where}: '{part.name}' has no argument '{k}'{did_you_mean(k, allowed)}"
+              for k in part.arguments if k not in allowed]
+    asked = part.arguments.get("from")
+    if asked is not None and asked not in earlier:
+        faults.append(f"{where} -> from: no earlier phase '{asked}'{did_you_mean(str(asked), earlier)}")
+    elif asked is not None and not hasattr(found, "from_checkpoint"):
+        faults.append(f"{where} -> from: '{part.name}' is built from text; a teacher gives 'wordpieces'")
+    if phase.model is not None and phase.model.name in catalog.names("models"):
+        reads = catalog.find("models", phase.model.name).reads
+        if part.name not in reads:
+            faults.append(f"{where}: '{phase.model.name}' cannot read '{part.name}'; it reads {', '.join(sorted(reads))}")
+    return faults
 
 
 def _check_loss(where: str, recipe: Recipe, phase: Phase, part: Part, known_task: bool) -> list[str]:

@@ -2,9 +2,11 @@
 
     transfer/set=<key>/part-*.parquet                         rows of schema TRANSFER
     signals/teacher=<fingerprint>/signal=<name>/part-*.parquet   id, values (fixed-size list of float32)
+    tags/tagger=<fingerprint>/part-*.parquet                  id, segment, words, tags
     predictions/run=<run>/split=<split>/part-*.parquet        rows of schema PREDICTIONS
     neighbours/task=<key>/part-*.parquet                      rows of schema NEIGHBOURS
     models/<key>/                                             safetensors, JSON, vocabulary
+    vectors/<key>/                                            token vectors taken from a teacher, safetensors
     runs/<run>.json                                           the run record
     costs/<stage>-<key>.json                                  seconds and rows that an artefact took
 
@@ -23,7 +25,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import fsspec
@@ -61,6 +63,9 @@ class Store:
     def signals(self, fingerprint: str, signal: str) -> str:
         return self._join("signals", f"teacher={fingerprint}", f"signal={signal}")
 
+    def tags(self, fingerprint: str) -> str:
+        return self._join("tags", f"tagger={fingerprint}")
+
     def predictions(self, run: str, split: str) -> str:
         return self._join("predictions", f"run={run}", f"split={split}")
 
@@ -69,6 +74,9 @@ class Store:
 
     def model(self, key: str) -> str:
         return self._join("models", key)
+
+    def vectors(self, key: str) -> str:
+        return self._join("vectors", key)
 
     def run(self, run: str) -> str:
         return self._join("runs", f"{run}.json")
@@ -161,14 +169,23 @@ class Store:
         path = self.cost(stage, key)
         return self.read_json(path) if self.fs.exists(path) else {"seconds": 0.0, "rows": 0}
 
+    def new_model(self, key: str) -> AbstractContextManager[Path]:
+        return self.new_folder(self.model(key))
+
+    def has_model(self, key: str) -> bool:
+        return self.fs.exists(self.model(key))
+
+    def local_model(self, key: str) -> Path:
+        return self.local_folder(self.model(key))
+
     @contextmanager
-    def new_model(self, key: str) -> Iterator[Path]:
-        """A local scratch folder that becomes models/<key> when the block ends without an error."""
+    def new_folder(self, target: str) -> Iterator[Path]:
+        """A local scratch folder that becomes the target when the block ends without an error."""
+        parent = Path(target).parent if self.local else None
         with full_disk_said_plainly(self.root):
-            target = self.model(key)
-            if self.local:
-                Path(target).parent.mkdir(parents=True, exist_ok=True)
-            scratch = Path(tempfile.mkdtemp(prefix=".tmp-", dir=Path(target).parent if self.local else None))
+            if parent:
+                parent.mkdir(parents=True, exist_ok=True)
+            scratch = Path(tempfile.mkdtemp(prefix=".tmp-", dir=parent))
             try:
                 yield scratch
                 self._publish(scratch, target)
@@ -189,16 +206,13 @@ class Store:
             if e.errno not in (errno.EEXIST, errno.ENOTEMPTY):  # another process published the same content first
                 raise
 
-    def has_model(self, key: str) -> bool:
-        return self.fs.exists(self.model(key))
-
-    def local_model(self, key: str) -> Path:
-        """The model's folder on this machine; fetched from a remote store into a cache folder first."""
+    def local_folder(self, place: str) -> Path:
+        """A folder of the store on this machine; fetched from a remote store into a cache folder first."""
         if self.local:
-            return Path(self.model(key))
-        here = Path(tempfile.gettempdir()) / "kdpipe-models" / key
-        if not here.exists():
-            self.fs.get(f"{self.model(key)}/", f"{here}/", recursive=True)
+            return Path(place)
+        here = Path(tempfile.gettempdir()) / "kdpipe-folders" / place.strip("/")
+        if not here.exists() and self.fs.exists(place):
+            self.fs.get(f"{place}/", f"{here}/", recursive=True)
         return here
 
     def _write(self, path: str, data: bytes | pa.Buffer) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+from safetensors.numpy import load_file, save_file
 
 from kdpipe import catalog, modelfolder, transfer
 from kdpipe.job import (
@@ -18,14 +21,17 @@ from kdpipe.job import (
     model_key,
     model_part,
     own_seed,
+    teacher_fingerprint,
     teacher_of,
     transfer_key,
     transfer_set,
 )
 from kdpipe.modelfolder import Card
 from kdpipe.recipe import Part, Phase
+from kdpipe.types import content_key
 
 if TYPE_CHECKING:
+    from kdpipe.embeddings import Embeddings
     from kdpipe.models import Model
     from kdpipe.train import Fitted
     from kdpipe.vocab import Vocabulary
@@ -38,16 +44,17 @@ def train_phase(job: Job, phase: Phase, seed: int) -> str:
 
     started, own = time.perf_counter(), own_seed(phase, seed)
     task, key = job.recipe.task, model_key(job, phase, seed)
-    rows, signals, asked = _material(job, phase, seed)
+    with loop.seeded(own):
+        terms = [_term(p) for p in phase.loss]
+    rows, signals, asked = _material(job, phase, seed, frozenset().union(*(t.objective.needs for t in terms)))
     vocab = _vocabulary(job, phase, rows, seed)
     encoded = vocab.encode(rows, phase.max_length)
     dev = task.splits["dev"]
     dev_encoded, gold = vocab.encode(dev, phase.max_length), dev["label"].to_numpy()
     part = model_part(job, phase)
-    vectors = _vectors(job, phase, part, vocab, rows, seed)
+    vectors = _vectors(job, phase, part, vocab, seed)
     with loop.seeded(own):
         model = _build(part, len(vocab.tokens), task.outputs, vectors)
-        terms = [_term(p) for p in phase.loss]
     labels = rows["label"].to_numpy(zero_copy_only=False).astype(np.float32)
     del rows
 
@@ -55,18 +62,9 @@ def train_phase(job: Job, phase: Phase, seed: int) -> str:
         logits = loop.predict(model, dev_encoded, device=job.on)
         return score(task.kind, task.labels, task.metrics[:1], gold, logits)[task.metrics[0]]
 
-    fitted = loop.fit(
-        model,
-        terms,
-        encoded,
-        labels,
-        signals,
-        loop.Settings(**phase.train),
-        dev_score,
-        own,
-        device=job.on,
-        title=f"{phase.name} seed {own}",
-    )
+    settings, title = loop.Settings(**phase.train), f"{phase.name} seed {own}"
+    with _threads(1 if is_small(phase) else None):
+        fitted = loop.fit(model, terms, encoded, labels, signals, settings, dev_score, own, job.on, title)
     card = Card(
         _plain(part), task.kind, task.labels, task.outputs, len(vocab.tokens), task.pair, phase.max_length, task.name
     )
@@ -76,61 +74,97 @@ def train_phase(job: Job, phase: Phase, seed: int) -> str:
     return key
 
 
-def _material(job: Job, phase: Phase, seed: int) -> tuple[pa.Table, dict[str, np.ndarray], int]:
+def is_small(phase: Phase) -> bool:
+    """Whether a phase's network is trained on one core: then its bits do not depend on how many seeds run beside it."""
+    return phase.model is not None and not catalog.find("models", phase.model.name).half
+
+
+@contextmanager
+def _threads(n: int | None) -> Iterator[None]:
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(n or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _material(
+    job: Job, phase: Phase, seed: int, needs: frozenset[str]
+) -> tuple[pa.Table, dict[str, np.ndarray], int]:
     """Rows to learn from, teacher signals in their order, and how many rows the teacher was asked for now."""
     if phase.teacher is None:
         return job.recipe.task.splits["train"], {}, 0
     transfer_set(job, phase)
     rows = transfer.read(job.place, transfer_key(job, phase), ["id", "text_a", "text_b", "label"])
-    needs = frozenset().union(*(catalog.find("objectives", p.name).needs for p in phase.loss))
     cache = teacher_of(job, phase, seed)
     return rows, {signal: cache.ask(signal, rows) for signal in sorted(needs)}, cache.asked
 
 
 def _vocabulary(job: Job, phase: Phase, rows: pa.Table, seed: int) -> Vocabulary:
-    """Built from train and made rows, or the one that the model's checkpoint came with."""
-    checkpoint = phase.model.arguments.get("checkpoint")
+    """Built from train and made rows, or taken from the teacher, or the one that the model's checkpoint came with."""
+    checkpoint, packed = phase.model.arguments.get("checkpoint"), catalog.find("models", phase.model.name).packs_pairs
+    part = phase.vocab or Part(name="wordpieces" if packed else "words")
+    room, arguments = catalog.find("vocab", part.name), part.without("from").arguments
     if checkpoint and phase.vocab is None:
-        return catalog.find("vocab", "wordpieces").from_checkpoint(modelfolder.find(checkpoint))
-    part = phase.vocab or Part(name="words")
+        return room.from_checkpoint(modelfolder.find(checkpoint), packed=packed)
     if part.arguments.get("from"):
         asked = job.recipe.named(part.arguments["from"])
-        arguments = part.without("from").arguments
-        return catalog.find("vocab", part.name).from_checkpoint(model_folder(job, asked, seed), **arguments)
-    texts = [rows["text_a"], rows["text_b"].drop_null()] if job.recipe.task.pair else [rows["text_a"]]
-    return catalog.find("vocab", part.name).build(
-        pa.chunked_array([c for t in texts for c in t.chunks], pa.string()), **part.arguments
-    )
+        return room.from_checkpoint(model_folder(job, asked, seed), packed=packed, **arguments)
+    return room.build(_texts(rows), **arguments, **({"packed": packed} if part.name == "wordpieces" else {}))
 
 
-def _vectors(job: Job, phase: Phase, model: Part, vocab: Vocabulary, rows: pa.Table, seed: int) -> np.ndarray | None:
+def _texts(rows: pa.Table) -> pa.ChunkedArray:
+    return pa.chunked_array([*rows["text_a"].chunks, *rows["text_b"].drop_null().chunks], pa.string())
+
+
+def _vectors(job: Job, phase: Phase, model: Part, vocab: Vocabulary, seed: int) -> np.ndarray | None:
+    """float32 [V, width], or None where the model draws its own."""
     if phase.embeddings is None:
         return None
-    arguments = phase.embeddings.without("from").arguments
-    source = catalog.find("embeddings", phase.embeddings.name)(**arguments)
-    width = _width(model)
-    teacher = None
-    if source.needs_teacher:
-        teacher = load_model(job, job.recipe.named(job.recipe.embeddings_from(phase)), seed)
-    train_rows = job.recipe.task.splits["train"]
-    texts = [train_rows["text_a"], train_rows["text_b"].drop_null()]
-    return source.vectors(
-        list(vocab.tokens), pa.chunked_array([c for t in texts for c in t.chunks], pa.string()), width, 0, teacher
-    )
+    source = catalog.find("embeddings", phase.embeddings.name)(**phase.embeddings.without("from").arguments)
+    texts, tokens, width = _texts(job.recipe.task.splits["train"]), list(vocab.tokens), _width(model)
+    if not source.needs_teacher:
+        return source.vectors(tokens, texts, width, 0, None)
+    return _from_teacher(job, phase, source, texts, tokens, width, seed)
+
+
+def _from_teacher(job: Job, phase: Phase, source: Embeddings, texts: pa.ChunkedArray, tokens: list[str], width: int,
+                  seed: int) -> np.ndarray:
+    """A teacher's vectors of a set of tokens, made once and kept: seeds and recipes share them."""
+    asked, store, order = job.recipe.named(job.recipe.embeddings_from(phase)), job.place, sorted(tokens[1:])
+    settings = phase.embeddings.without("from").settings()
+    fingerprint = teacher_fingerprint(job, asked.name, seed)
+    place = store.vectors(content_key("vectors", fingerprint, settings, job.recipe.task.key(), order, width))
+    if not store.exists(place):
+        made = source.vectors([tokens[0], *order], texts, width, 0, load_model(job, asked, seed))
+        with store.new_folder(place) as folder:
+            save_file({"vectors": made}, folder / "vectors.safetensors")
+    kept = load_file(store.local_folder(place) / "vectors.safetensors")["vectors"]
+    where = {token: i for i, token in enumerate(order, start=1)}
+    return kept[[0, *(where[token] for token in tokens[1:])]]
 
 
 def _width(model: Part) -> int:
-    """The width of the token vectors: said in the recipe, else the constructor's default."""
-    inner = model.arguments.get("encoder", model.settings())
-    default = catalog.arguments(catalog.find("models", inner["name"]))["width"].default
-    return inner.get("width", default)
+    """The width of the token vectors, said or the constructor's default; of a siamese model, its encoder's."""
+    arguments = catalog.arguments(catalog.find("models", model.name))
+    if "width" in arguments:
+        return model.arguments.get("width", arguments["width"].default)
+    inner = model.arguments.get("encoder", arguments["encoder"].default)
+    return _width(Part(name=inner) if isinstance(inner, str) else Part(name=inner["name"], arguments=dict(inner)))
 
 
 def _build(part: Part, vocab_size: int, outputs: int, vectors: np.ndarray | None) -> Model:
-    arguments = dict(part.arguments)
-    if arguments.get("checkpoint"):
-        arguments["checkpoint"] = str(modelfolder.find(arguments["checkpoint"]))
-    return catalog.find("models", part.name)(vocab_size=vocab_size, outputs=outputs, vectors=vectors, **arguments)
+    model = catalog.find("models", part.name)
+    return model(vocab_size=vocab_size, outputs=outputs, vectors=vectors, **_found(part.arguments))
+
+
+def _found(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The same arguments with every checkpoint, an encoder's too, as a folder of this machine."""
+    return {k: str(modelfolder.find(v)) if k == "checkpoint" and v else _found(v) if isinstance(v, dict) else v
+            for k, v in arguments.items()}
 
 
 def _plain(part: Part) -> dict[str, Any]:

@@ -15,7 +15,7 @@ LAYERS = (
     ("draws", "errors", "progress", "resources", "types", "workers"),
     ("catalog", "idset", "schedules"),
     ROOMS,
-    ("batches", "optim", "runs", "store", "sources", "render"),
+    ("batches", "optim", "settings", "runs", "store", "sources", "render"),
     ("making", "modelfolder", "neighbours", "plain", "tags", "train", "warehouse"),
     ("predictions", "predictor", "signals", "transfer"),
     ("recipe",),

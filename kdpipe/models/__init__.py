@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
-from kdpipe.types import Batch, Outputs
+from kdpipe.types import Batch, Outputs, Tokens
 
 
 class Model(nn.Module):
@@ -22,6 +22,8 @@ class Model(nn.Module):
 
     reads: ClassVar[frozenset[str]]  # names of the vocabularies that it can read
     segments: ClassVar[int] = 1  # how many segments of a batch it reads; a siamese model reads 2
+    packs_pairs: ClassVar[bool] = False  # whether it reads a pair as one segment with token types
+    half: bool = False  # whether bfloat16 autocast serves its training on a GPU
 
     @abstractmethod
     def forward(self, batch: Batch) -> Outputs:
@@ -41,6 +43,24 @@ class Model(nn.Module):
         model = cls(**arguments)
         model.load_state_dict(load_file(folder / "model.safetensors"))
         return model
+
+
+class Encoder(Model):
+    """A model of one segment whose state another model may read in place of its own head.
+
+    With `outputs=None` its constructor builds no head (`head` is None): then only `encode` works.
+    """
+
+    state_width: int  # H
+    head: nn.Module | None  # [B, H] -> [B, C]
+
+    @abstractmethod
+    def encode(self, tokens: Tokens) -> Tensor:
+        """One segment [B, N] -> states [B, H]; padding and the other rows of the batch have no influence."""
+
+    def forward(self, batch: Batch) -> Outputs:
+        state = self.encode(batch.segments[0])
+        return Outputs(self.head(state), cls=state)
 
 
 def count_parameters(model: Model) -> dict[str, int]:

@@ -62,18 +62,19 @@ def load(folder: Path) -> Vocabulary:
 
 def has_card(folder: Path) -> bool:
     """Whether one of our vocabularies lies there; byte-level BPE checkpoints have a vocab.json of their own."""
-    return (folder / CARD).is_file() and "kind" in _read_json(folder / CARD)
+    return (folder / CARD).is_file() and "kind" in read_json(folder / CARD)
 
 
 def read_card(folder: Path, kind: str | None = None) -> dict:
     """vocab.json of a folder, which must be of this kind. Raises UserError where it is missing or broken."""
-    card = _read_json(folder / CARD)
+    card = read_json(folder / CARD)
     if kind is not None and card.get("kind") != kind:
         raise UserError(f"{folder / CARD}: a vocabulary of kind '{kind}' is wanted, this one says {card.get('kind')!r}")
     return card
 
 
-def _read_json(path: Path) -> dict:
+def read_json(path: Path) -> dict:
+    """A JSON object from a file. Raises UserError where it is missing or broken."""
     try:
         value = json.loads(path.read_bytes())
     except FileNotFoundError:

@@ -1,0 +1,51 @@
+"""SQL that only reads."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from kdpipe.errors import UserError
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+_EXPLAIN = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/)*(explain(?:\s+analyze)?\b)?(.*)", re.IGNORECASE | re.DOTALL)
+_NODES = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"})
+_TABLE_FUNCTIONS = re.compile(
+    r"unnest|range|generate_series|json_each|json_tree|glob|duckdb_\w+|parquet_\w+|read_(parquet|csv|json|text|blob)(_auto)?"
+)
+
+
+def only_reading(con: DuckDBPyConnection, sql: str) -> str:
+    """The SQL where it is one select, explain, describe, summarize or show, else UserError. `con` parses it.
+
+    A statement's type is not enough: DuckDB 2 runs `with x as (copy ...) select 1` as a select, and `explain analyze`
+    runs what it explains. So the parsed tree is looked at, and table functions that take SQL as text are refused.
+    """
+    statements = con.extract_statements(sql)
+    if len(statements) != 1:
+        raise UserError(f"kdpipe sql only reads: one statement at a time, found {len(statements)}")
+    explain, text = _EXPLAIN.fullmatch(statements[0].query).groups()
+    tree = json.loads(con.execute("select json_serialize_sql($1::varchar)", [text]).fetchone()[0])
+    writing = iter([statements[0].type.name]) if tree["error"] else _writing(tree["statements"])
+    if found := next(writing, None):
+        raise UserError(f"kdpipe sql only reads: a select, explain, describe, summarize or show; found {found}")
+    return f"{explain or ''} {text}"
+
+
+def _writing(node: object) -> Iterator[str]:
+    """What in a parsed statement is not plain reading."""
+    if isinstance(node, list):
+        for child in node:
+            yield from _writing(child)
+    elif isinstance(node, dict):
+        kind = str(node.get("type"))
+        if kind.endswith("_NODE") and kind not in _NODES:
+            yield kind.split("_")[0]
+        if kind == "TABLE_FUNCTION" and not _TABLE_FUNCTIONS.fullmatch(node["function"].get("function_name", "")):
+            yield f"the table function {node['function'].get('function_name')}"
+        for child in node.values():
+            yield from _writing(child)

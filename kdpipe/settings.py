@@ -1,0 +1,64 @@
+"""What a recipe may say of a training."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from kdpipe.errors import UserError, did_you_mean
+from kdpipe.schedules import rate_factor
+
+OPTIMIZERS = ("adamw", "adam", "adadelta")
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a recipe's train table may say. Raises UserError with every fault.
+
+    lr: peak learning rate; schedule and warmup (a share of all steps) shape it over the training.
+    rho: of adadelta. clip: largest joint norm of the gradients. evaluate_every: epochs.
+    patience: evaluations without a better dev score before the end.
+    precision: of the network's arithmetic; "auto" is bfloat16 for transformers on a GPU that has it, else float32.
+    """
+
+    epochs: int = 30
+    batch_size: int = 50
+    optimizer: str = "adamw"
+    lr: float = 1e-3
+    weight_decay: float = 0.0
+    rho: float = 0.95
+    schedule: str = "linear"
+    warmup: float = 0.0
+    clip: float | None = 5.0
+    evaluate_every: int = 1
+    patience: int | None = None
+    precision: str = "auto"
+
+    def __post_init__(self) -> None:
+        faults = [*_not_counts(self), *_not_numbers(self)]
+        for name, allowed in (("optimizer", OPTIMIZERS), ("precision", PRECISIONS)):
+            if getattr(self, name) not in allowed:
+                faults.append(f"{name} = {getattr(self, name)!r}{did_you_mean(str(getattr(self, name)), allowed)}")
+        try:
+            rate_factor(self.schedule, self.warmup)
+        except UserError as e:
+            faults += e.faults
+        if faults:
+            raise UserError(faults)
+
+
+def _not_counts(settings: Settings) -> list[str]:
+    names = ["epochs", "batch_size", "evaluate_every", *(["patience"] if settings.patience is not None else [])]
+    said = {name: getattr(settings, name) for name in names}
+    return [f"{name} = {value!r}; allowed: a whole number of 1 or more"
+            for name, value in said.items() if type(value) is not int or value < 1]
+
+
+def _not_numbers(settings: Settings) -> list[str]:
+    within = {"lr": (0, math.inf), "weight_decay": (0, math.inf), "rho": (0, 1),
+              **({"clip": (0, math.inf)} if settings.clip is not None else {})}
+    said = {name: getattr(settings, name) for name in within}
+    return [f"{name} = {value!r}; allowed: a number from {within[name][0]} to {within[name][1]}"
+            for name, value in said.items()
+            if type(value) not in (int, float) or not within[name][0] <= value <= within[name][1]]

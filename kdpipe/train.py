@@ -1,0 +1,283 @@
+"""The only training loop, and predict()."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from kdpipe import batches
+from kdpipe.batches import collate, to_device
+from kdpipe.errors import UserError
+from kdpipe.models import Model
+from kdpipe.objectives import Objective
+from kdpipe.optim import Optimiser
+from kdpipe.progress import bar
+from kdpipe.schedules import Schedule, rate_factor
+from kdpipe.settings import Settings
+from kdpipe.types import Batch, Encoded, Outputs
+
+# Rows and padded tokens of one inference batch. On a CPU more tokens only leave its caches: MiniLM answers rows of 25
+# tokens 1.3 times as fast in batches of 8 to 64 rows as in batches of 128.
+INFERENCE = {"cpu": (64, 2_048), "cuda": (512, 32_768)}
+CHECKED = 16  # batches between two looks at the losses, since each look waits for a GPU
+
+
+@dataclass(frozen=True)
+class Term:
+    """One weighted term of the loss."""
+
+    objective: Objective
+    weight: Schedule
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """How a training went. best_epoch counts from 1; the best epoch's weights are in the model.
+
+    curve: for each epoch: epoch, loss (mean over its rows), dev (None where not evaluated), seconds (training alone).
+    rows_per_second: of training, evaluation apart.
+    """
+
+    best_epoch: int
+    best_score: float
+    curve: list[dict[str, float | int | None]]
+    seconds: float
+    rows_per_second: float
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draws from torch inside are a function of the seed; the state outside is left as it was.
+
+    Build a model inside, then its first weights repeat too.
+    """
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def _repeatable(device: torch.device) -> Iterator[None]:
+    """Deterministic kernels on a GPU; on a CPU all that is used here is deterministic for a number of threads."""
+    if device.type != "cuda":
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS and cuDNN's LSTM repeat only with it
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+
+
+def fit(model: Model, terms: Sequence[Term], data: Encoded, labels: np.ndarray, signals: Mapping[str, np.ndarray],
+        settings: Settings, dev_score: Callable[[], float], seed: int, device: str | torch.device = "cpu",
+        title: str = "train") -> Fitted:
+    """Train a model and its objectives' own parameters, and leave the best dev epoch's weights in the model.
+
+    The loss of a batch is the mean over its rows of sum over terms of weight(progress) * objective, where progress is
+    (i + 1/2) / n at step i of n. The same seed on the same machine and number of threads repeats bit by bit.
+
+    labels: float [n], NaN where nobody gave one. signals: what the teacher said of each row, float32 [n, d], by name.
+    dev_score: higher is better; called after each evaluated epoch.
+    Raises UserError where a loss is not finite, naming epoch and batch.
+    """
+    run = _Run(model, terms, data, labels, signals, settings, seed, torch.device(device))
+    start, curve, best = time.perf_counter(), [], _Best(model)
+    with seeded(seed), _repeatable(run.device), run.optimiser, bar(title, settings.epochs * len(data)) as advance:
+        for epoch in range(1, settings.epochs + 1):
+            began = time.perf_counter()
+            loss = run.epoch(epoch, advance)
+            seconds = time.perf_counter() - began
+            dev = None
+            if epoch % settings.evaluate_every == 0 or epoch == settings.epochs:
+                run.optimiser.settle()
+                dev = float(dev_score())
+                best.see(epoch, dev)
+            curve.append({"epoch": epoch, "loss": loss, "dev": dev, "seconds": seconds})
+            if settings.patience is not None and best.misses >= settings.patience:
+                break
+    best.restore()
+    spent = sum(e["seconds"] for e in curve)
+    return Fitted(best.epoch, best.score, curve, time.perf_counter() - start, len(curve) * len(data) / spent)
+
+
+class _Run:
+    """What one training holds: the parts, the optimiser and the place in the schedule."""
+
+    def __init__(self, model: Model, terms: Sequence[Term], data: Encoded, labels: np.ndarray,
+                 signals: Mapping[str, np.ndarray], settings: Settings, seed: int, device: torch.device):
+        _check(model, terms, data, labels, signals)
+        self.model, self.terms, self.data, self.labels, self.signals = model, terms, data, labels, signals
+        self.settings, self.seed, self.device = settings, seed, device
+        self.parts = nn.ModuleList([model, *(t.objective for t in terms)]).to(device)
+        s = settings
+        self.optimiser = Optimiser(self.parts, s.optimizer, s.lr, s.weight_decay, s.rho)
+        self.rate, self.lengths, self.step = rate_factor(s.schedule, s.warmup), batches.lengths(data), 0
+        self.steps = s.epochs * math.ceil(len(data) / s.batch_size)
+        self.half = _half(model, s.precision, device)
+
+    def epoch(self, epoch: int, advance: Callable[[int], None]) -> float:
+        """One pass over all rows in random order; the mean loss of a row."""
+        self.parts.train()
+        order = batches.shuffled(self.lengths, self.settings.batch_size, self.seed, epoch)
+        losses = torch.zeros(len(order), device=self.device)
+        for i, rows in enumerate(order):
+            losses[i] = self._learn(rows, epoch)
+            advance(len(rows))
+            if (i + 1) % CHECKED == 0 or i + 1 == len(order):
+                _check_finite(losses[:i + 1], epoch, self.settings)
+        sizes = torch.tensor([len(rows) for rows in order], device=self.device)
+        return float((losses * sizes).sum() / sizes.sum())
+
+    def _learn(self, rows: np.ndarray, epoch: int) -> Tensor:
+        progress = (self.step + 0.5) / self.steps
+        batch = to_device(collate(self.data, rows, self.labels, epoch), self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
+            student = self.model(batch)
+        loss = self._loss(student, self._teacher(rows), batch, progress)
+        loss.backward()
+        self.optimiser.step(self.rate(progress), self.settings.clip)
+        self.step += 1
+        return loss.detach()
+
+    def _loss(self, student: Outputs, teacher: Outputs | None, batch: Batch, progress: float) -> Tensor:
+        each = [t.weight(progress) * t.objective(student, teacher, batch, progress) for t in self.terms]
+        return torch.stack(each).sum(0).mean()
+
+    def _teacher(self, rows: np.ndarray) -> Outputs | None:
+        if not self.signals:
+            return None
+        said = {name: batches.send(torch.from_numpy(v[rows]), self.device) for name, v in self.signals.items()}
+        return Outputs(logits=said.pop("logits", None), **said)
+
+
+class _Best:
+    """The weights of the epoch with the best dev score; a score that is not a number is the worst."""
+
+    def __init__(self, model: Model):
+        self.live = [*(p for p in model.parameters() if p.requires_grad), *model.buffers()]
+        self.kept: list[Tensor] | None = None
+        self.epoch, self.score, self.misses, self.seen = 0, math.nan, 0, 0
+
+    @torch.no_grad()
+    def see(self, epoch: int, score: float) -> None:
+        self.seen = epoch
+        if self.epoch and not score > (-math.inf if math.isnan(self.score) else self.score):
+            self.misses += 1
+            return
+        self.epoch, self.score, self.misses = epoch, score, 0
+        if self.kept is None:
+            self.kept = [t.detach().clone() for t in self.live]
+        else:
+            torch._foreach_copy_(self.kept, self.live)
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        if self.seen != self.epoch:
+            torch._foreach_copy_(self.live, self.kept)
+
+
+def predict(model: Model, data: Encoded, device: str | torch.device = "cpu", batch_size: int | None = None,
+            tokens: int | None = None, dtype: torch.dtype | None = None, title: str | None = None) -> np.ndarray:
+    """Logits float32 [n, C] of encoded rows, in their order; batches are made of rows of like length.
+
+    batch_size, tokens: rows and padded tokens that a batch may hold; None: what suits the device.
+    dtype: autocast to it, None: as the weights are. title: shows a progress bar under this name.
+    """
+    _check_segments(model, data)
+    device, was_training = torch.device(device), model.training
+    model.to(device).eval()
+    most, budget = INFERENCE.get(device.type, INFERENCE["cuda"])
+    plan = batches.by_length(batches.lengths(data), batch_size or most, tokens or budget)
+    parts = []
+    with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype is not None):
+        with bar(title, len(data)) if title else _silence() as advance:
+            for rows in plan:
+                parts.append(model(to_device(collate(data, rows), device)).logits)
+                advance(len(rows))
+    model.train(was_training)
+    if not parts:
+        return np.empty((0, 0), np.float32)
+    logits = torch.cat(parts).float().cpu().numpy()
+    answers = np.empty_like(logits)
+    answers[np.concatenate(plan)] = logits
+    return answers
+
+
+@contextmanager
+def _silence() -> Iterator[Callable[[int], None]]:
+    yield lambda n: None
+
+
+def measure_speed(model: Model, data: Encoded, batch_sizes: Sequence[int] = (1, 64), seconds: float = 2.0,
+                  device: str | torch.device = "cpu") -> dict[int, float]:
+    """Rows per second of inference by batch size, with padding into batches and present thread setting.
+
+    Rows are taken in batches of like length, in a fixed random order, for about so many seconds; the figure is the
+    median over five equal slices of that time, after a warm-up of a tenth of it.
+    """
+    model.to(device).eval()
+    return {size: _speed(model, data, size, seconds, torch.device(device)) for size in batch_sizes}
+
+
+@torch.inference_mode()
+def _speed(model: Model, data: Encoded, size: int, seconds: float, device: torch.device) -> float:
+    plan = batches.shuffled(batches.lengths(data), size, seed=0, epoch=0)
+    feed = itertools.cycle(plan)
+    _rows_within(model, data, feed, seconds / 10, device)
+    return float(np.median([_rows_within(model, data, feed, seconds / 5, device) for _ in range(5)]))
+
+
+def _rows_within(model: Model, data: Encoded, feed: Iterator[np.ndarray], seconds: float,
+                 device: torch.device) -> float:
+    start, done = time.perf_counter(), 0
+    while not done or time.perf_counter() - start < seconds:
+        rows = next(feed)
+        model(to_device(collate(data, rows), device)).logits.cpu()
+        done += len(rows)
+    return done / (time.perf_counter() - start)
+
+
+def _check(model: Model, terms: Sequence[Term], data: Encoded, labels: np.ndarray,
+           signals: Mapping[str, np.ndarray]) -> None:
+    _check_segments(model, data)
+    if not len(data):
+        raise UserError("no rows to train on")
+    sizes = {"labels": len(labels), **{name: len(values) for name, values in signals.items()}}
+    if any(size != len(data) for size in sizes.values()):
+        raise ValueError(f"{len(data)} rows, but {sizes}")
+    lacking = frozenset().union(*(t.objective.needs for t in terms)) - signals.keys()
+    if lacking or not terms:
+        raise ValueError(f"terms lack the signals {sorted(lacking)}" if lacking else "a loss needs at least one term")
+
+
+def _check_segments(model: Model, data: Encoded) -> None:
+    if len(data.segments) != model.segments:
+        raise UserError(f"the model {type(model).__name__} reads {model.segments} text(s) in a row, the rows hold "
+                        f"{len(data.segments)}; pairs need the model siamese, or bert with the vocabulary wordpieces")
+
+
+def _check_finite(losses: Tensor, epoch: int, settings: Settings) -> None:
+    bad = (~losses.isfinite()).nonzero()
+    if len(bad):
+        i = int(bad[0])
+        raise UserError(f"epoch {epoch}, batch {i + 1}: the loss is {float(losses[i])}; "
+                        f"try a lower lr (now {settings.lr:g}) or a smaller clip (now {settings.clip})")
+
+
+def _half(model: Model, precision: str, device: torch.device) -> bool:
+    if precision == "auto":
+        return device.type == "cuda" and model.half and torch.cuda.is_bf16_supported()
+    return precision == "bfloat16"

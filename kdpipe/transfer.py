@@ -1,0 +1,229 @@
+"""The transfer set: gold rows, unlabelled rows and the rows that operators make, each with its lineage.
+
+A set is written in one pass, in an order that depends on ids alone: gold rows, then unlabelled rows, sorted by id;
+then operator after operator, copy after copy, made rows sorted by the id of their source. So it is the same, bit by
+bit, for any order of the rows that go in and for any number of worker processes. Operators work on gold rows, each
+on its own; what several shall do to one text is one operator (`tang`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import xxhash
+
+from kdpipe import catalog
+from kdpipe.augment import PIPELINE, Operator
+from kdpipe.augment._spacy import SHIPPED, fingerprint
+from kdpipe.augment._tokens import Tokenised
+from kdpipe.errors import UserError, did_you_mean
+from kdpipe.idset import halves
+from kdpipe.making import Intake, goal, make_all
+from kdpipe.progress import bar
+from kdpipe.store import Store
+from kdpipe.tags import split_rows, tagged_rows
+from kdpipe.tasks.load import read_unlabelled
+from kdpipe.types import ROWS, TRANSFER, Round, Task, content_key, row_ids
+from kdpipe.workers import cores
+
+FORMAT = 1  # raised when the same settings no longer make the same rows
+_MANY = 2_000_000  # made rows from which worker processes are worth starting
+
+FIRST = Round()
+
+Specs = Sequence[Mapping[str, object]]  # operators as a recipe names them: {"name": "tang", "preset": "tang2019"}
+Source = pa.Table | str | PathLike  # unlabelled text: rows of schema ROWS, or a file of sentences, one a line
+
+
+def key(task: Task, operators: Specs = (), unlabelled: Sequence[Source] = (), seed: int = 0,
+        where: Round = FIRST, tagger: str = SHIPPED) -> str:
+    """The key of the set that `build` would make. Reads the task's ids and the bytes of unlabelled files, no more.
+
+    Without operators neither seed, round nor tagger matter. Raises UserError as `build` does for its settings.
+    """
+    settings = _settings(operators, _operators(operators))
+    drawn = [seed, where.index, fingerprint(tagger)] if operators else []
+    return content_key("transfer", FORMAT, task.key(), settings, drawn, _content(unlabelled))
+
+
+def build(store: Store, task: Task, operators: Specs = (), unlabelled: Sequence[Source] = (), seed: int = 0,
+          where: Round = FIRST, tagger: str = SHIPPED, workers: int | None = None) -> str:
+    """Make a transfer set, unless the store has it whole; its key.
+
+    Gold rows stay as they are. Of the others, those with the exact text of a dev or test row (as it stands, or with
+    its words joined by spaces) and those that are already in the set are dropped and counted.
+    workers: processes; by default one, and one for each core where there is much to make.
+    Raises UserError: unknown operator, argument, preset or tagger; a number out of its bounds; a missing or
+    unreadable file; unlabelled single texts for a task of pairs, or the reverse.
+    """
+    set_key = key(task, operators, unlabelled, seed, where, tagger)
+    folder = store.transfer(set_key)
+    if store.is_complete(folder):
+        return set_key
+    made_by, gold = _operators(operators), _sorted(task.splits["train"])
+    intake = Intake(store, folder)
+    intake.seen.add(halves(gold["id"]))
+    for rows in _held_out(task):
+        intake.held_out.add(halves(rows["id"]))
+    intake.write(_lineage(gold, "gold"))
+    for source in unlabelled:
+        intake.take(_lineage(_sorted(_unlabelled(source, task)), "unlabelled"))
+    if made_by:
+        _make(store, task, gold, made_by, replace(where, seed=seed), tagger, workers, intake)
+    intake.close()
+    store.finish(folder, intake.parts, {
+        "task": task.name,
+        "task_key": task.key(),
+        "operators": _settings(operators, made_by),
+        "seed": seed,
+        "round": where.index,
+        "tagger": {"name": tagger, "fingerprint": fingerprint(tagger)} if made_by else None,
+        "counts": _counts(intake),
+    })
+    return set_key
+
+
+def read(store: Store, set_key: str, columns: list[str] | None = None) -> pa.Table:
+    """A finished set, schema TRANSFER or some columns of it. Raises UserError where there is none."""
+    facts(store, set_key)
+    return store.read(store.transfer(set_key), columns)
+
+
+def facts(store: Store, set_key: str) -> dict:
+    """What a finished set was made from, and its counts. Raises UserError where there is none."""
+    folder = store.transfer(set_key)
+    if not store.is_complete(folder):
+        raise UserError(f"{folder}: no finished transfer set; run the augment stage first")
+    return store.complete(folder)
+
+
+def _counts(intake: Intake) -> dict[str, object]:
+    made = {name: n for name, n in sorted(intake.operators.items()) if name not in ("gold", "unlabelled")}
+    return {
+        "gold": intake.operators["gold"],
+        "unlabelled": intake.operators["unlabelled"],
+        "made": made,
+        "dropped_duplicates": intake.dropped_duplicates,
+        "dropped_leaks": intake.dropped_leaks,
+        "rows": intake.operators.total(),
+    }
+
+
+# ---- settings
+
+
+def _settings(specs: Specs, operators: list[Operator]) -> list[dict[str, object]]:
+    return [{"name": spec["name"], **operator.settings()} for spec, operator in zip(specs, operators, strict=True)]
+
+
+def _operators(specs: Specs) -> list[Operator]:
+    operators, faults = [], []
+    for i, spec in enumerate(specs):
+        try:
+            operators.append(_operator(dict(spec)))
+        except UserError as e:
+            faults += [f"augment[{i}]: {fault}" for fault in e.faults]
+    if faults:
+        raise UserError(faults)
+    return operators
+
+
+def _operator(spec: dict[str, object]) -> Operator:
+    name = str(spec.pop("name", ""))
+    found = catalog.find("augment", name)
+    allowed = catalog.arguments(found, PIPELINE)
+    unknown = [f"'{name}' has no argument '{word}'{did_you_mean(word, allowed)}"
+               for word in spec if word not in allowed]
+    if unknown:
+        raise UserError(unknown)
+    return found(**spec)
+
+
+# ---- rows that are there
+
+
+def _sorted(rows: pa.Table) -> pa.Table:
+    """Rows by id; equal texts with different labels by label, so that the order they came in leaves no trace."""
+    ids, labels = halves(rows["id"]), rows["label"].to_numpy()
+    return rows.select(ROWS.names).take(pa.array(np.lexsort((labels, ids[:, 1], ids[:, 0]))))
+
+
+def _held_out(task: Task) -> list[pa.Table]:
+    return [rows for name, rows in task.splits.items() if name != "train" and len(rows)]
+
+
+def _unlabelled(source: Source, task: Task) -> pa.Table:
+    """Rows without labels; the user's error where they are single texts and the task has pairs, or the reverse."""
+    rows = source.select(ROWS.names) if isinstance(source, pa.Table) else read_unlabelled(Path(source))
+    wrong = rows["text_b"].null_count if task.pair else len(rows) - rows["text_b"].null_count
+    if wrong:
+        has, wants = ("single texts", "pairs") if task.pair else ("pairs", "single texts")
+        raise UserError(f"{_name(source)}: {wrong} of {len(rows)} rows are {has}, but task '{task.name}' is made of "
+                        f"{wants}; give {wants}, or leave these rows out")
+    return rows.set_column(3, ROWS.field("label"), pa.nulls(len(rows), pa.float64()))
+
+
+def _content(sources: Sequence[Source]) -> list[str]:
+    """Hex keys: of a table's ids, of a file's bytes. Raises UserError naming every file that cannot be read."""
+    keys, faults = [], []
+    for source in sources:
+        try:
+            data = halves(source["id"]).tobytes() if isinstance(source, pa.Table) else Path(source).read_bytes()
+            keys.append(xxhash.xxh3_128_hexdigest(data))
+        except OSError as e:
+            faults.append(f"{_name(source)}: cannot be read ({e.strerror}); name a file of sentences, one a line")
+    if faults:
+        raise UserError(faults)
+    return keys
+
+
+def _name(source: Source) -> str:
+    return "unlabelled: a table" if isinstance(source, pa.Table) else f"unlabelled: {source}"
+
+
+def _lineage(rows: pa.Table, operator: str) -> pa.Table:
+    """Rows as they are -> schema TRANSFER: their own source, copy 0, round 0."""
+    n = len(rows)
+    zero = pa.repeat(pa.scalar(0, pa.int32()), n)
+    return pa.Table.from_arrays([*rows.columns, rows["id"], pa.repeat(operator, n), zero, zero], schema=TRANSFER)
+
+
+# ---- rows that are made
+
+
+def _make(store: Store, task: Task, gold: pa.Table, operators: list[Operator], where: Round, tagger: str,
+          workers: int | None, intake: Intake) -> None:
+    tokens = _fit(store, gold, operators, tagger, workers)
+    intake.seen.add(_joined_ids(tokens))
+    for rows in _held_out(task):
+        intake.held_out.add(_joined_ids(split_rows(rows, tagger)))
+    total = sum(goal(operator, len(tokens)) for operator in operators)
+    if workers is None:
+        workers = cores() if total >= _MANY else 1
+    with bar("augment", total) as advance:
+        for operator in operators:
+            make_all(operator, tokens, where, workers, intake, advance)
+
+
+def _fit(store: Store, gold: pa.Table, operators: list[Operator], tagger: str, workers: int | None) -> Tokenised:
+    """Tokenise each distinct text once, and fit the operators on all texts, repeated ones included."""
+    ids = halves(gold["id"])
+    first = np.ones(len(ids), bool)
+    first[1:] = (ids[1:] != ids[:-1]).any(axis=1)
+    distinct = gold.filter(pa.array(first))
+    tagged = any(operator.needs_tags for operator in operators)
+    tokens = tagged_rows(store, distinct, tagger, workers) if tagged else split_rows(distinct, tagger)
+    everything = tokens if first.all() else tokens.take(np.cumsum(first) - 1)
+    for operator in operators:
+        operator.fit(everything)
+    return tokens
+
+
+def _joined_ids(tokens: Tokenised) -> np.ndarray:
+    """Ids of the rows as an operator that changed nothing would write them."""
+    return halves(row_ids(*tokens.texts()))

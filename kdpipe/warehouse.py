@@ -1,0 +1,265 @@
+"""SQL files -> DuckDB views over the store's files; questions; checks: the only door to DuckDB.
+
+`raw.*` are the store's files as they lie; staging/*.sql rename and cast them; marts/*.sql answer questions and read
+only staging; checks/*.sql return no rows when all is well. A file's name is its view's name.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+import uuid
+from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from kdpipe.errors import UserError, did_you_mean
+from kdpipe.readonly import only_reading
+from kdpipe.render import render
+from kdpipe.resources import folder
+from kdpipe.sources import SOURCES
+from kdpipe.store import Store
+
+__all__ = ["build", "connect", "named", "query", "render", "run_checks"]
+
+DATABASE = "kdpipe.duckdb"
+
+
+@dataclass(frozen=True)
+class _File:
+    """One SQL file: which folder it lies in, its text, its first comment."""
+
+    room: str
+    text: str
+
+    @property
+    def grain(self) -> str:
+        lines = [line.removeprefix("--").strip() for line in self.text.splitlines() if line.startswith("--")]
+        return " ".join(lines).split(". ")[0].rstrip(".")
+
+    @property
+    def reads(self) -> list[str]:
+        return re.findall(r"\b(?:raw\.|stg_)\w+", re.sub(r"--.*", "", self.text))
+
+
+@cache
+def _files(*rooms: str) -> dict[str, _File]:
+    root = folder("warehouse")
+    return {p.stem: _File(room, p.read_text("utf-8")) for room in rooms for p in sorted((root / room).glob("*.sql"))}
+
+
+def _views() -> dict[str, _File]:
+    return _files("staging", "marts")
+
+
+def named() -> list[tuple[str, str]]:
+    """All views, marts first, and what one row of each is: (name, grain)."""
+    return [(name, file.grain) for name, file in _files("marts", "staging").items()]
+
+
+# ---- connections
+
+
+def connect(store: Store | str | os.PathLike) -> duckdb.DuckDBPyConnection:
+    """A database in memory whose views read the store's files; files outside the store cannot be reached.
+
+    Raises UserError where there is no store or one of its files cannot be read.
+    """
+    store = _store(store)
+    with _errors_said_plainly(store):
+        return _open(store, _everything())
+
+
+def build(store: Store | str | os.PathLike) -> Path:
+    """Writes kdpipe.duckdb, views only, into a local store; a source without files stays empty until the next build."""
+    store = _store(store)
+    if not store.local:
+        raise UserError(f"{store.root}: {DATABASE} is written into local stores only; `kdpipe sql` needs none")
+    target = Path(store.path).resolve() / DATABASE
+    scratch = target.with_name(f".tmp-{uuid.uuid4().hex}.duckdb")
+    try:
+        with _errors_said_plainly(store), duckdb.connect(str(scratch)) as con:
+            _create_views(con, _escaped(str(target.parent)), _everything())
+        os.replace(scratch, target)
+    finally:
+        for leftover in (scratch, scratch.with_name(f"{scratch.name}.wal")):
+            leftover.unlink(missing_ok=True)
+    return target
+
+
+def _store(store: Store | str | os.PathLike) -> Store:
+    store = store if isinstance(store, Store) else Store(store)
+    if not store.exists(store.path):
+        raise UserError(f"{store.root}: no such store; `kdpipe run RECIPE` makes one, --store names another")
+    keys = {f"{key}=" for source in SOURCES.values() for key in source.folders}
+    if taken := [f for f in store.path.split("/") if f.startswith(tuple(keys))]:
+        raise UserError(f"{store.root}: SQL takes the folder '{taken[0]}' for a column; rename it, or move the store")
+    return store
+
+
+def _open(store: Store, names: Set[str]) -> duckdb.DuckDBPyConnection:
+    con = duckdb.connect(
+        ":memory:",
+        config={
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+            "python_enable_replacements": False,
+            "temp_directory": os.path.join(tempfile.gettempdir(), f"kdpipe-{uuid.uuid4().hex}"),
+        },
+    )
+    if store.local:
+        base = str(Path(store.path).resolve())
+    else:
+        con.register_filesystem(store.fs)
+        base = store.fs.unstrip_protocol(store.path).rstrip("/")
+    con.execute("set allowed_directories = [$1, $2]", [base, _escaped(base)])
+    con.execute("set parquet_metadata_cache = true")  # parts never change: their names are the hashes of their bytes
+    con.execute("set enable_external_access = false")
+    con.execute("set lock_configuration = true")
+    _create_views(con, _escaped(base), names)
+    return con
+
+
+def _create_views(con: duckdb.DuckDBPyConnection, base: str | None, names: Set[str]) -> None:
+    """The views of these names, over the files below `base` (a glob) or over none.
+
+    They are made over empty sources, which get their files last: DuckDB looks at the files for each view it makes.
+    """
+    con.execute("create schema raw")
+    sources = {f"raw.{name}": source for name, source in SOURCES.items() if f"raw.{name}" in names}
+    for name, source in sources.items():
+        con.execute(f"create view {name} as {source.empty()}")
+    for name, file in _views().items():
+        if name in names:
+            con.execute(f'create view "{name}" as {file.text}')
+    for name, source in sources.items() if base else ():
+        try:
+            con.execute(f"create or replace view {name} as {source.select(base)}")
+        except duckdb.IOException as e:
+            if "No files found" not in str(e):
+                raise
+
+
+def _everything() -> set[str]:
+    return {*_views(), *(f"raw.{name}" for name in SOURCES)}
+
+
+def _needs(sql: str) -> set[str]:
+    """The views and sources that some SQL speaks of, by itself or through a view."""
+    names = set(re.findall(r"\braw\.\w+|\w+", sql.lower())) & _everything()
+    for file in map(_views().get, tuple(names)):
+        names |= _needs(" ".join(file.reads)) if file else set()
+    return names
+
+
+def _escaped(path: str) -> str:
+    """A path as a glob that matches nothing but itself."""
+    return re.sub(r"[*?\[]", r"[\g<0>]", path)
+
+
+# ---- questions
+
+
+def query(
+    store: Store | str | os.PathLike, sql: str, parameters: Sequence[object] | Mapping[str, object] = ()
+) -> pa.Table:
+    """Rows of one select, explain, describe, summarize or show, or of the view whose name is given.
+
+    parameters: values for ?, $1 or $name in the SQL. Only the views and files that the SQL speaks of are opened.
+    Raises UserError for anything that could write, for files outside the store and for mistakes in the SQL.
+    """
+    store = _store(store)
+    with _errors_said_plainly(store, sql):
+        text = only_reading(duckdb.connect(":memory:"), _select_of_name(sql))
+        con = _open(store, _needs(text) or _everything())
+        return con.sql(text, params=parameters or None).to_arrow_table()
+
+
+def _select_of_name(sql: str) -> str:
+    """A name alone means all of that view."""
+    name = sql.strip().lower()
+    if not re.fullmatch(r"\w+", name):
+        return sql
+    if name not in _views():
+        raise UserError(f"no view '{name}'{did_you_mean(name, _views())}")
+    return f'select * from "{name}"'
+
+
+def run_checks(store: Store | str | os.PathLike) -> list[str]:
+    """What is wrong in the store: its broken files, or else each check that returns rows, one message each."""
+    store = _store(store)
+    if broken := [*_broken_records(store), *_broken_parts(store)]:
+        return broken
+    con, found = connect(store), []
+    for name, file in _files("checks").items():
+        with _errors_said_plainly(store):
+            rows = con.sql(file.text).to_arrow_table()
+        if len(rows):
+            first = render(rows.slice(0, 1), "json").strip("[]\n ")
+            found.append(f"{name}: {file.grain}. {len(rows)} found, the first: {first}")
+    return found
+
+
+def _broken_parts(store: Store) -> list[str]:
+    broken: list[str] = []
+    for room in ("transfer", "signals", "predictions", "neighbours"):
+        for path in _found(store, f"{room}/**/part-*.parquet"):
+            try:
+                store.read_part(path, columns=[])
+            except UserError as e:
+                broken += e.faults
+    return broken
+
+
+def _broken_records(store: Store) -> list[str]:
+    broken = []
+    for path in [*_found(store, "runs/*.json"), *_found(store, "transfer/*/_complete.json")]:
+        try:
+            store.read_json(path)
+        except ValueError as e:
+            broken.append(f"{path}: broken file, not JSON ({e}); move it away and run again: it is made anew")
+    return broken
+
+
+def _found(store: Store, pattern: str) -> list[str]:
+    return sorted(store.fs.glob(f"{_escaped(store.path.rstrip('/'))}/{pattern}"))
+
+
+# ---- errors
+
+
+@contextmanager
+def _errors_said_plainly(store: Store | None = None, sql: str = "") -> Iterator[None]:
+    """Turns DuckDB's errors into a UserError, with the names that there are where the SQL has an unknown one."""
+    try:
+        yield
+    except duckdb.Error as e:
+        raise UserError(_plain(e, store, sql)) from None
+
+
+def _plain(error: duckdb.Error, store: Store | None, sql: str) -> str | list[str]:
+    message = str(error).split("\n\nLINE")[0].strip()
+    if unknown := re.search(r"Table with name (\S+) does not exist", message):
+        return f"no view '{unknown[1]}'{did_you_mean(unknown[1], _views())}"
+    if "Malformed JSON" in message and store and (broken := _broken_records(store)):
+        return broken
+    if "disabled by configuration" in message:
+        return f"{message}; kdpipe sql reads the files of the store alone"
+    if isinstance(error, duckdb.BinderException) and "column" in message.lower():
+        return "\n".join([message, *_columns(sql)])
+    return message
+
+
+def _columns(sql: str) -> Iterator[str]:
+    """The columns of the views that some SQL speaks of."""
+    con = duckdb.connect(":memory:")
+    _create_views(con, None, _needs(sql))
+    for name in sorted(set(re.findall(r"\w+", sql.lower())) & set(_views())):
+        columns = con.sql(f'from "{name}"').columns
+        yield f"columns of {name}: {', '.join(columns)}"

@@ -1,0 +1,61 @@
+"""One piece of work over many tasks, in this process or in several, results always in the order of the tasks."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+Result = TypeVar("Result")
+
+_work: Callable | None = None  # in a worker process: what it was started for
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def in_order(work: Callable[..., Result], tasks: Iterable[tuple], workers: int) -> Iterator[Result]:
+    """work(*task) of each task, in order.
+
+    With several workers `work` is sent to each of them once, when it starts, and at most two tasks a worker are
+    under way or waiting to be taken; tasks may be endless. Closing the iterator stops the workers.
+    """
+    if workers <= 1:
+        yield from (work(*task) for task in tasks)
+        return
+    # loky, not the standard library's pool: that one imports the caller's script again in each worker, and hangs for
+    # ever in Python 3.11 when a worker dies while a task is being sent (github.com/python/cpython/issues/94777)
+    from joblib.externals.loky import ProcessPoolExecutor
+
+    waiting = deque()
+    with ProcessPoolExecutor(workers, initializer=_receive, initargs=(work,)) as pool:
+        try:
+            for task in tasks:
+                waiting.append(pool.submit(_do, task))
+                if len(waiting) >= 2 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def apart(work: Callable[..., Result], *task: object) -> Result:
+    """work(*task) in a process of its own: for work that sets the process's threads or random state."""
+    from joblib.externals.loky import ProcessPoolExecutor
+
+    with ProcessPoolExecutor(1) as pool:
+        return pool.submit(work, *task).result()
+
+
+def _receive(work: Callable) -> None:
+    global _work
+    _work = work
+
+
+def _do(task: tuple) -> object:
+    return _work(*task)

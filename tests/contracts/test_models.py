@@ -1,0 +1,116 @@
+"""What every model of the room must keep: found by the folder, so a new file is tested without a line here."""
+
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+
+from kdpipe import catalog
+from kdpipe.batches import collate
+from kdpipe.models import Encoder, count_parameters
+from kdpipe.train import seeded
+from kdpipe.types import Encoded, Ragged
+
+NAMES = catalog.names("models")
+WORDS, CLASSES = 60, 3
+# The smallest sensible shape of each model, where its defaults are large.
+SMALL = {"bert": {"layers": 2, "width": 16, "heads": 2, "ffn": 32, "positions": 40},
+         "bilstm": {"width": 12, "hidden": 8, "fc": 10},
+         "siamese": {"encoder": {"name": "bilstm", "width": 12, "hidden": 8}, "fc": 10}}
+
+
+def make(name, outputs=CLASSES, **more):
+    with seeded(3):
+        return catalog.find("models", name)(vocab_size=WORDS, outputs=outputs, vectors=None,
+                                            **{**SMALL.get(name, {}), **more}).eval()
+
+
+def rows(model, lengths=(7, 1, 12, 3, 12, 5)):
+    """Random rows of these lengths, as many segments as the model reads."""
+    rng = np.random.default_rng(0)
+    turned = [np.roll(lengths, i) for i in range(model.segments)]
+    return Encoded(tuple(Ragged(rng.integers(1, WORDS, sum(n)).astype(np.int32), np.cumsum([0, *n])) for n in turned))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_logits_and_states_have_their_shapes(name):
+    model = make(name)
+    out = model(collate(rows(model), np.arange(6)))
+    assert out.logits.shape == (6, CLASSES) and out.logits.dtype == torch.float32
+    assert out.cls.ndim == 2 and len(out.cls) == 6
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 1e-6), (torch.float64, 1e-14)])
+def test_neither_padding_nor_company_changes_an_answer(name, dtype, tolerance):
+    model = make(name).to(dtype)
+    data = rows(model)
+    together = model(collate(data, np.arange(6))).logits
+    alone = torch.cat([model(collate(data, np.array([i]))).logits for i in range(6)])
+    turned = model(collate(data, np.arange(6)[::-1].copy())).logits.flip(0)
+    assert_close(together, alone, rtol=0, atol=tolerance)
+    assert_close(together, turned, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_lies_under_the_padding_is_not_read(name):
+    model = make(name)
+    batch = collate(rows(model), np.arange(6))
+    before = model(batch).logits
+    for tokens in batch.segments:
+        tokens.ids[~tokens.mask] = WORDS - 1
+    assert_close(model(batch).logits, before, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_order_of_words_matters(name):
+    model = make(name)
+    data = rows(model)
+    turned = Encoded(tuple(Ragged(s.flat[::-1].copy(), np.cumsum([0, *s.lengths[::-1]])) for s in data.segments))
+    ahead, behind = model(collate(data, np.array([2]))), model(collate(turned, np.array([3])))
+    assert not torch.allclose(ahead.logits, behind.logits, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_seed_draws_the_same_weights(name):
+    for a, b in zip(make(name).parameters(), make(name).parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_all_trainable_weights_get_a_gradient(name):
+    model = make(name)
+    model(collate(rows(model), np.arange(6))).logits.square().sum().backward()
+    assert [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_saved_model_answers_the_same(name, tmp_path):
+    model = make(name)
+    model.save(tmp_path)
+    found = type(model).load(tmp_path, vocab_size=WORDS, outputs=CLASSES, vectors=None, **SMALL.get(name, {})).eval()
+    batch = collate(rows(model), np.arange(6))
+    assert torch.equal(found(batch).logits, model(batch).logits)
+    assert {p.suffix for p in tmp_path.iterdir()} <= {".safetensors", ".json"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_parameters_are_embedding_or_not(name):
+    counts = count_parameters(make(name))
+    assert counts["total"] == counts["embedding"] + counts["non_embedding"]
+    assert counts["embedding"] >= WORDS and counts["non_embedding"] > 0
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if issubclass(catalog.find("models", n), Encoder)])
+def test_an_encoder_works_without_a_head_and_inside_siamese(name, tmp_path):
+    headless = make(name, outputs=None)
+    assert headless.head is None
+    state = headless.encode(collate(rows(headless), np.arange(6)).segments[0])
+    assert state.shape == (6, headless.state_width)
+    pair = make("siamese", encoder={"name": name, **SMALL.get(name, {})})
+    assert count_parameters(pair)["embedding"] == count_parameters(headless)["embedding"]
+    pair.save(tmp_path)
+    found = type(pair).load(tmp_path, vocab_size=WORDS, outputs=CLASSES, encoder={"name": name, **SMALL.get(name, {})},
+                            fc=10).eval()
+    batch = collate(rows(pair), np.arange(6))
+    assert torch.equal(found(batch).logits, pair(batch).logits)

@@ -1,0 +1,53 @@
+"""The set of ids against Python's own set."""
+
+import numpy as np
+import pyarrow as pa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kdpipe.idset import IdSet, as_ids, halves, order
+from kdpipe.types import row_ids
+
+# Few values, many of them in one home slot (equal low bits): repeats and long probes are the rule.
+NUMBERS = st.sampled_from([1, 2, 3, 1024, 2048, 1 << 40, (1 << 63) + 1, 1023, 2047])
+BATCHES = st.lists(st.lists(st.tuples(NUMBERS, NUMBERS), max_size=60), max_size=5)
+
+
+def array(ids: list[tuple[int, int]]) -> np.ndarray:
+    return np.array(ids, np.uint64).reshape(-1, 2)
+
+
+@settings(deadline=None)
+@given(BATCHES)
+def test_it_says_what_a_python_set_says(batches):
+    ours, theirs = IdSet(), set()
+    for batch in batches:
+        assert ours.has(array(batch)).tolist() == [i in theirs for i in batch]
+        new = []
+        for i in batch:
+            new.append(i not in theirs)
+            theirs.add(i)
+        assert ours.add(array(batch)).tolist() == new
+        assert len(ours) == len(theirs)
+
+
+def test_it_grows_and_forgets_nothing():
+    ids = np.random.default_rng(0).integers(0, 2**64, (50_000, 2), dtype=np.uint64)
+    seen = IdSet(ids[:10])
+    assert seen.add(ids).sum() == 49_990
+    assert seen.has(ids).all() and len(seen) == 50_000
+    assert not seen.has(ids[:, ::-1]).any()
+
+
+def test_of_equal_ids_the_first_is_new():
+    assert IdSet().add(array([(5, 6), (5, 6), (7, 6), (5, 6)])).tolist() == [True, False, True, False]
+
+
+def test_ids_come_back_as_they_went_in_also_from_a_slice():
+    ids = row_ids(pa.array([f"text {i}" for i in range(9)]))
+    assert as_ids(halves(ids)).equals(ids)
+    assert as_ids(halves(pa.chunked_array([ids[:4], ids[4:]])[2:7])).equals(ids[2:7])
+
+
+def test_equal_ids_keep_their_order_when_sorted():
+    assert order(array([(2, 1), (1, 9), (1, 2), (1, 9)])).tolist() == [2, 1, 3, 0]

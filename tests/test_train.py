@@ -1,0 +1,202 @@
+"""The training loop: it learns, repeats bit by bit, keeps the best epoch, and stops with a clear word."""
+
+import contextlib
+import io
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+
+from kdpipe.errors import UserError
+from kdpipe.models.bilstm import BiLSTM
+from kdpipe.models.siamese import Siamese
+from kdpipe.objectives.hard import Hard
+from kdpipe.objectives.logit_mse import LogitMSE
+from kdpipe.schedules import as_schedule
+from kdpipe.train import Settings, Term, fit, measure_speed, predict, seeded
+from kdpipe.types import Encoded, Ragged
+
+WORDS = 3000  # enough for the table to be trained by rows
+small = partial(BiLSTM, WORDS, 2, width=8, hidden=6, fc=6)
+LABELS, LOGITS = Term(Hard(), as_schedule(1.0)), Term(LogitMSE(), as_schedule(1.0))
+
+
+def rows(n=120, seed=0):
+    """Rows of 1 to 9 random words; the class says whether the first word's number is even."""
+    rng = np.random.default_rng(seed)
+    size = rng.integers(1, 10, n)
+    flat = rng.integers(1, 40, size.sum()).astype(np.int32)
+    offsets = np.cumsum([0, *size])
+    return Encoded((Ragged(flat, offsets),)), (flat[offsets[:-1]] % 2).astype(np.float32)
+
+
+DATA, GOLD = rows()
+
+
+def accuracy(model, data=DATA, gold=GOLD):
+    return float((predict(model, data).argmax(1) == gold).mean())
+
+
+def train(model, terms=(LABELS,), labels=GOLD, signals=None, dev_score=None, seed=0, **said):
+    settings = Settings(**{"epochs": 3, "batch_size": 24, "lr": 0.02, **said})
+    return fit(model, terms, DATA, labels, signals or {}, settings, dev_score or partial(accuracy, model), seed)
+
+
+def built(seed=0, **arguments):
+    with seeded(seed):
+        return small(**arguments)
+
+
+@pytest.mark.parametrize("said", [{"optimizer": "adamw"}, {"optimizer": "adam", "schedule": "cosine", "warmup": 0.1},
+                                  {"optimizer": "adadelta", "lr": 10.0, "schedule": "constant"}])
+def test_it_learns(said):
+    model = built()
+    before = accuracy(model)
+    fitted = train(model, epochs=20, **said)
+    assert before < 0.7 and accuracy(model) > 0.95 and fitted.best_score == accuracy(model)
+    assert fitted.curve[-1]["loss"] < fitted.curve[0]["loss"] / 3
+
+
+def test_the_teacher_alone_is_learnt_without_labels():
+    teacher, student = built(seed=1), built(seed=2)
+    said = {"logits": predict(teacher, DATA)}
+    nobody = np.full(len(DATA), np.nan)
+    train(student, [LOGITS], nobody, said, lambda: -np.square(predict(student, DATA) - said["logits"]).mean(),
+          epochs=25)
+    assert_close(predict(student, DATA), said["logits"], atol=0.1, rtol=0)
+
+
+def test_the_same_seed_repeats_bit_by_bit():
+    def once(seed):
+        model = built(channels="multichannel")
+        fitted = train(model, [LABELS, LOGITS], signals={"logits": np.ones((len(DATA), 2), np.float32)}, seed=seed)
+        return [e["loss"] for e in fitted.curve], list(model.state_dict().values())
+
+    torch.rand(3)  # the state outside has no influence
+    first, second, other = once(0), once(0), once(1)
+    assert first[0] == second[0] and all(torch.equal(a, b) for a, b in zip(first[1], second[1], strict=True))
+    assert first[0] != other[0]
+
+
+def test_training_leaves_the_outer_random_state_alone():
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    train(built(), epochs=1)
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_the_best_epoch_is_kept():
+    model, seen, scores = built(), [], iter([0.3, 0.9, float("nan"), 0.9])
+
+    def dev_score():
+        seen.append([p.detach().clone() for p in model.parameters()])
+        return next(scores)
+
+    fitted = train(model, dev_score=dev_score, epochs=4)
+    assert (fitted.best_epoch, fitted.best_score) == (2, 0.9)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), seen[1], strict=True))
+    assert [e["epoch"] for e in fitted.curve] == [1, 2, 3, 4]
+
+
+def test_patience_ends_a_training():
+    scores = iter([0.5, float("nan"), 0.4, 0.1, 0.0])
+    assert len(train(built(), dev_score=lambda: next(scores), epochs=5, patience=2).curve) == 3
+
+
+def test_seldom_evaluation_still_ends_with_one():
+    curve = train(built(), epochs=5, evaluate_every=2).curve
+    assert [e["dev"] is not None for e in curve] == [False, True, False, True, True]
+
+
+def test_a_loss_that_is_not_finite_names_epoch_and_batch():
+    """Row 7 of the teacher is infinite: its batch is named, whichever it is."""
+    bad = np.zeros((len(DATA), 2), np.float32)
+    bad[7] = np.inf
+    with pytest.raises(UserError, match=r"epoch 1, batch [1-5]: the loss is inf; try a lower lr \(now 0.02\)"):
+        train(built(), [LOGITS], signals={"logits": bad})
+
+
+def test_terms_are_weighed_by_their_schedules():
+    """A weight that is 0 throughout takes its term out of the training, bit by bit."""
+    ones = {"logits": np.ones((len(DATA), 2), np.float32)}
+    silent = Term(LogitMSE(), as_schedule({"linear": [0.0, 0.0]}))
+    a, b = built(), built()
+    train(a, [LABELS, silent], signals=ones)
+    train(b, [LABELS], signals=ones)
+    assert all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))
+
+
+def test_an_objective_that_has_weights_is_trained_too():
+    class Scaled(LogitMSE):
+        def __init__(self):
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.tensor(1.0))
+
+        def forward(self, student, teacher, batch, progress):
+            return super().forward(student, teacher, batch, progress) * self.scale.square()
+
+    objective = Scaled()
+    train(built(), [Term(objective, as_schedule(1.0))], signals={"logits": np.ones((len(DATA), 2), np.float32)})
+    assert objective.scale.item() < 0.99
+
+
+def test_frozen_tables_stay():
+    model = built(channels="multichannel")
+    before = [t.detach().clone() for t in model.embedding_parameters()]
+    train(model, epochs=1)
+    frozen, trained = model.embedding_parameters()
+    assert torch.equal(frozen, before[0]) and not torch.equal(trained, before[1])
+
+
+def test_predict_keeps_the_order_of_the_rows():
+    model = built()
+    one_by_one = np.concatenate([predict(model, Encoded((Ragged(s.flat[a:b], np.array([0, b - a])),)))
+                                 for s in DATA.segments for a, b in zip(s.offsets, s.offsets[1:], strict=False)])
+    found = predict(model, DATA, batch_size=7, tokens=30)
+    assert found.dtype == np.float32 and found.shape == (len(DATA), 2)
+    assert_close(found, one_by_one, atol=1e-6, rtol=0)
+    assert model.training
+
+
+def test_predict_shows_a_bar_only_when_it_has_a_title():
+    for title, said in ((None, False), ("answering", True)):
+        with contextlib.redirect_stderr(io.StringIO()) as shown:
+            predict(built(), DATA, title=title)
+        assert ("answering" in shown.getvalue()) == said
+
+
+def test_speed_is_measured_at_each_batch_size():
+    found = measure_speed(built(), DATA, batch_sizes=(1, 16), seconds=0.1)
+    assert set(found) == {1, 16} and found[16] > found[1] > 0
+
+
+def test_a_model_of_one_text_refuses_pairs_and_the_other_way_round():
+    pairs = Encoded(DATA.segments * 2)
+    with pytest.raises(UserError, match="reads 1 text.*hold 2; pairs need the model siamese"):
+        predict(built(), pairs)
+    with pytest.raises(UserError, match="Siamese reads 2 text"):
+        predict(Siamese(WORDS, 2, encoder={"name": "bilstm", "width": 8, "hidden": 6}), DATA)
+
+
+def test_pairs_are_trained():
+    pairs = Encoded((DATA.segments[0], rows(seed=1)[0].segments[0]))
+    with seeded(0):
+        model = Siamese(WORDS, 2, encoder={"name": "bilstm", "width": 8, "hidden": 6}, fc=8)
+    score = partial(accuracy, model, pairs)
+    fit(model, [LABELS], pairs, GOLD, {}, Settings(epochs=20, batch_size=24, lr=0.02), score, seed=0)
+    assert score() > 0.95
+
+
+def test_wrong_settings_are_all_named():
+    with pytest.raises(UserError) as e:
+        Settings(epochs=0, batch_size=2.5, optimizer="adadelt", lr=-1, schedule="linaer", patience=0, clip="no")
+    assert len(e.value.faults) == 7
+    assert "optimizer = 'adadelt'; did you mean 'adadelta'?" in e.value.faults
+
+
+def test_no_rows_are_refused():
+    nothing = Encoded((Ragged(np.empty(0, np.int32), np.zeros(1, np.int64)),))
+    with pytest.raises(UserError, match="no rows to train on"):
+        fit(built(), [LABELS], nothing, np.empty(0), {}, Settings(), lambda: 0.0, seed=0)

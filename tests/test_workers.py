@@ -1,0 +1,51 @@
+"""Work in order, in this process and in others."""
+
+import os
+import subprocess
+import sys
+from itertools import count, islice
+from pathlib import Path
+
+import pytest
+
+from kdpipe.errors import UserError
+from kdpipe.workers import cores, in_order
+
+
+class Sum:
+    def __init__(self, start: int):
+        self.start = start
+
+    def __call__(self, a: int, b: int) -> tuple[int, int]:
+        return self.start + a + b, os.getpid()
+
+
+def refuse(n: int) -> int:
+    raise UserError(f"row {n}: refused")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_results_come_in_the_order_of_endless_tasks(workers):
+    results = in_order(Sum(100), ((i, 2 * i) for i in count()), workers)
+    found = list(islice(results, 9))
+    results.close()
+    assert [value for value, _ in found] == [100 + 3 * i for i in range(9)]
+    assert (os.getpid() in {pid for _, pid in found}) == (workers == 1)
+
+
+def test_a_workers_error_is_the_callers():
+    with pytest.raises(UserError, match="row 0: refused"):
+        list(in_order(refuse, ((i,) for i in range(3)), 2))
+
+
+def test_a_plain_script_without_a_main_guard_may_use_workers(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text("from kdpipe.workers import in_order\nprint(sum(in_order(abs, ((-i,) for i in range(5)), 2)))\n")
+    root = Path(__file__).resolve().parents[1]
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120,
+                          env={**os.environ, "PYTHONPATH": str(root)})
+    assert done.stdout == "10\n", done.stderr
+
+
+def test_there_is_a_core():
+    assert cores() >= 1
