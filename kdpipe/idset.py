@@ -8,6 +8,7 @@ import pyarrow as pa
 from kdpipe.types import ID
 
 _FULLEST = 0.6  # share of slots in use at which the table doubles: linear probing stays at about two looks
+_BATCH = 1 << 16  # slots moved at once when it doubles
 
 
 def halves(ids: pa.Array | pa.ChunkedArray) -> np.ndarray:
@@ -88,8 +89,9 @@ class IdSet:
         return (slot + 1) & (len(self._first) - 1)
 
     def _grow(self, needed: int) -> None:
-        kept = np.flatnonzero((self._first != 0) | (self._second != 0))
-        old = np.column_stack([self._first[kept], self._second[kept]])
+        first, second = self._first, self._second
         size = 1 << int(np.ceil(np.log2(needed / _FULLEST)))
         self._first, self._second, self._used = np.zeros(size, np.uint64), np.zeros(size, np.uint64), 0
-        self.add(old)
+        for start in range(0, len(first), _BATCH):
+            ids = np.column_stack([first[start:start + _BATCH], second[start:start + _BATCH]])
+            self.add(ids[ids.any(axis=1)])

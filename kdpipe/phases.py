@@ -128,13 +128,17 @@ def _training_rows(job: Job, phase: Phase) -> int:
 
 def train_apart(job: Job, seed: int) -> Report:
     """`train` in a process of its own, so that several seeds can be trained side by side."""
-    return apart(train, job, seed)
+    return train(job, seed) if _trained(job, seed) else apart(train, job, seed)
+
+
+def side_by_side(job: Job) -> int:
+    """How many seeds are trained at a time: small networks gain little from a second core, large ones fill them all."""
+    return cores() if job.on == "cpu" and all(is_small(p) for p in job.students) else 1
 
 
 def train_all(job: Job) -> list[Report]:
-    """The students of all seeds, small ones side by side: a network this small gains little from a second core."""
-    todo = [seed for seed in job.recipe.seeds if not _trained(job, seed)]
-    workers = min(len(todo), cores()) if job.on == "cpu" and all(is_small(p) for p in job.students) else 1
+    """The students of all seeds."""
+    workers = min(sum(not _trained(job, seed) for seed in job.recipe.seeds), side_by_side(job))
     return list(in_order(train, [(job, seed) for seed in job.recipe.seeds], workers))
 
 

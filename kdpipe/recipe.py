@@ -316,7 +316,7 @@ def _check_vocab(where: str, phase: Phase, earlier: list[str]) -> list[str]:
     if phase.model is not None and phase.model.name in catalog.names("models"):
         reads = catalog.find("models", phase.model.name).reads
         if part.name not in reads:
-            faults.append(f"{where}: '{phase.model.name}' cannot read '{part.name}'; it reads {', '.join(sorted(reads))}")
+            faults.append(f"{where}: '{phase.model.name}' cannot read '{part.name}'; it reads {', '.join(reads)}")
     return faults
 
 

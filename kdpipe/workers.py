@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from typing import TypeVar
 
 Result = TypeVar("Result")
@@ -17,7 +17,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def in_order(work: Callable[..., Result], tasks: Iterable[tuple], workers: int) -> Iterator[Result]:
+def in_order(work: Callable[..., Result], tasks: Iterable[tuple], workers: int) -> Generator[Result, None, None]:
     """work(*task) of each task, in order.
 
     With several workers `work` is sent to each of them once, when it starts, and at most two tasks a worker are

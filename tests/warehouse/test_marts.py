@@ -1,0 +1,188 @@
+"""Every mart over the small store (small.py), against rows worked out by hand."""
+
+import math
+
+import pytest
+
+from kdpipe.store import Store
+from kdpipe.warehouse import named, query
+from tests.warehouse.small import AWFUL, LOVELY, NOT_GOOD, add_run, classified, row_id
+
+MARTS = [name for name, _ in named() if not name.startswith("stg_")]
+
+
+def rows(store, sql, *parameters):
+    return query(store, sql, parameters).to_pylist()
+
+
+def test_leaderboard_counts_seeds_of_the_newest_settings(small_store):
+    found = rows(small_store, "select * from leaderboard where task = 'mood'")
+    assert [(r["recipe"], r["seeds"]) for r in found] == [("teacher", 1), ("tang2019", 2), ("labels_only", 2)]
+    teacher, tang, labels = found
+    assert (teacher["role"], teacher["student"], teacher["dev_mean"], teacher["dev_sd"]) == (
+        "teacher", "bert", 0.75, None,
+    )  # fmt: skip
+    assert tang["dev_mean"] == (0.5 + 0.75) / 2
+    assert tang["dev_sd"] == pytest.approx(0.25 / math.sqrt(2))
+    assert tang["test_mean"] == (0.5 + 1.0) / 2
+    assert tang["test_sd"] == pytest.approx(0.5 / math.sqrt(2))
+    assert (tang["parameters"], tang["non_embedding_parameters"]) == (30, 10)
+    assert (tang["rows_per_second_at_1"], tang["rows_per_second_at_64"]) == (150.0, 1000.0)
+    assert tang["train_seconds"] == (3.0 + 5.0) / 2
+    assert tang["operators"] == "mask+pos_swap+ngram"
+    assert labels["dev_mean"] == 0.375
+    assert rows(small_store, "select run from stg_runs where task = 'mood' and not is_latest") == [{"run": "tang-old"}]
+
+
+def test_distillation_gain(small_store):
+    [tang] = rows(small_store, "select * from distillation_gain where task = 'mood'")
+    assert (tang["recipe"], tang["seeds"]) == ("tang2019", 2)
+    assert (tang["dev_mean"], tang["dev_labels_only"], tang["dev_gain"]) == (0.625, 0.375, 0.25)
+    assert (tang["test_mean"], tang["test_labels_only"], tang["test_gain"]) == (0.75, 0.5, 0.25)
+
+
+def test_gap_closed(small_store):
+    [tang] = rows(small_store, "gap_closed")
+    assert (tang["dev_labels_only"], tang["dev_student"], tang["dev_teacher"]) == (0.375, 0.625, 0.75)
+    assert tang["dev_gap_closed"] == pytest.approx(0.25 / 0.375)
+    assert tang["test_gap_closed"] == pytest.approx((0.75 - 0.5) / (1.0 - 0.5))
+
+
+def test_error_cases(small_store):
+    found = rows(small_store, "select * from error_cases where run = 'tang-s0' order by split, text_a desc")
+    assert [(r["split"], r["text_a"]) for r in found] == [("dev", NOT_GOOD), ("dev", LOVELY), ("test", AWFUL)]
+    first = found[0]
+    assert first["id"] == row_id(NOT_GOOD)
+    assert (first["label"], first["teacher_answer"], first["student_answer"]) == ("bad", "bad", "good")
+    assert first["teacher_confidence"] == pytest.approx(0.9)
+    assert first["student_confidence"] == pytest.approx(0.99)
+    assert first["made_rows"] == [
+        {"rank": 1, "operator": "ngram", "copy": 1, "text": "good", "teacher_answer": "bad"},
+        {"rank": 1, "operator": "pos_swap", "copy": 0, "text": "a good day", "teacher_answer": "good"},
+        {"rank": 2, "operator": "mask", "copy": 0, "text": "a [MASK] film", "teacher_answer": "good"},
+    ]
+    assert found[1]["teacher_answer"] == "bad" and found[1]["made_rows"] == []
+
+
+def test_error_cases_of_a_regression_are_its_largest_errors(small_store):
+    found = rows(small_store, "select * from error_cases where run = 'close-s0' order by error desc")
+    assert [(r["label"], r["teacher_answer"], r["student_answer"], r["error"]) for r in found] == [
+        ("4.0", "4.5", "2.0", 2.0),
+        ("1.0", "1.0", "1.5", 0.5),
+    ]
+    assert (found[0]["text_a"], found[0]["text_b"]) == ("a dog", "the dog")
+
+
+def test_teacher_right_student_wrong(small_store):
+    found = rows(small_store, "select * from teacher_right_student_wrong order by run, text_a")
+    assert [(r["run"], r["text_a"], r["label"], r["student_answer"]) for r in found] == [
+        ("tang-s0", AWFUL, "bad", "good"),
+        ("tang-s0", NOT_GOOD, "bad", "good"),
+    ]
+    assert found[1]["teacher_confidence"] == pytest.approx(0.9)
+
+
+def test_confident_mistakes(small_store):
+    found = rows(small_store, "select run, text_a, answer from confident_mistakes order by run")
+    assert found == [
+        {"run": "tang-s0", "text_a": NOT_GOOD, "answer": "good"},
+        {"run": "tang-s1", "text_a": LOVELY, "answer": "bad"},
+    ]
+
+
+def test_disagreement_of_two_runs(small_store):
+    sql = "select text_a, answer_1, answer_2 from disagreement where run_1 = ? and run_2 = ? order by text_a"
+    assert rows(small_store, sql, "tang-s0", "tang-s1") == [
+        {"text_a": AWFUL, "answer_1": "good", "answer_2": "bad"},
+        {"text_a": NOT_GOOD, "answer_1": "good", "answer_2": "bad"},
+    ]
+    [one, two] = rows(small_store, "select * from disagreement where run_1 = 'close-s0' order by difference")
+    assert (one["difference"], one["answer_1"], one["answer_2"]) == (0.5, "1.5", "1.0")
+    assert two["difference"] == 2.5
+
+
+def test_confusion(small_store):
+    sql = "select label, answer, n, share_of_label from confusion where run = 'tang-s0' and split = 'dev' order by all"
+    assert [tuple(r.values()) for r in rows(small_store, sql)] == [
+        ("bad", "bad", 1, 0.5),
+        ("bad", "good", 1, 0.5),
+        ("good", "bad", 1, 0.5),
+        ("good", "good", 1, 0.5),
+    ]
+    assert rows(small_store, "select * from confusion where task = 'close'") == []
+
+
+def test_slices(small_store):
+    """Of "not a good film", "a fine day ...", "never again", "lovely" the run gets the second and the third right."""
+    sql = "select slice, value, n, accuracy from slices where run = 'tang-s0' and split = 'dev' order by all"
+    assert [tuple(r.values()) for r in rows(small_store, sql)] == [
+        ("label", "bad", 2, 0.5),
+        ("label", "good", 2, 0.5),
+        ("length", "00-05 words", 3, 1 / 3),
+        ("length", "06-10 words", 1, 1.0),
+        ("negation", "no", 2, 0.5),
+        ("negation", "yes", 2, 0.5),
+        ("unknown words", "0", 2, 0.5),
+        ("unknown words", "1", 1, 0.0),
+        ("unknown words", "2 or more", 1, 1.0),
+    ]
+    [length] = rows(small_store, "select * from slices where run = 'close-s0' and slice = 'length'")
+    assert (length["n"], length["accuracy"], length["mean_absolute_error"]) == (2, None, (0.5 + 2.0) / 2)
+
+
+def test_operator_contribution(small_store):
+    found = {r["operator"]: r for r in rows(small_store, "operator_contribution")}
+    assert {name: (r["rows"], r["label_kept"]) for name, r in found.items()} == {
+        "gold": (2, 1.0),
+        "mask": (1, 0.0),
+        "pos_swap": (1, 1.0),
+        "ngram": (1, 0.0),
+        "unlabelled": (1, None),
+    }
+    gold = found["gold"]
+    assert gold["share"] == pytest.approx(2 / 6)
+    assert gold["teacher_confidence"] == pytest.approx(0.9)
+    assert (gold["runs"], gold["dev_mean"], gold["dev_gain"]) == (2, 0.625, 0.25)
+    assert (gold["test_mean"], gold["test_gain"]) == (0.75, 0.25)
+
+
+def test_stage_costs(small_store):
+    sql = "select run, stage, seconds, seconds_paid, shared_by, seconds_shared from stage_costs order by run, stage"
+    assert [tuple(r.values()) for r in rows(small_store, sql)] == [
+        ("tang-s0", "augment", 4.0, 4.0, 2, 2.0),
+        ("tang-s0", "teach", 8.0, 8.0, 2, 4.0),
+        ("tang-s0", "train", 3.0, 3.0, 1, 3.0),
+        ("tang-s1", "augment", 4.0, 0.0, 2, 2.0),
+        ("tang-s1", "teach", 8.0, 0.0, 2, 4.0),
+        ("tang-s1", "train", 5.0, 5.0, 1, 5.0),
+    ]
+
+
+def test_agreement(small_store):
+    """tang-s0 answers three of four dev rows as the teacher does; of the three that the teacher has right, two."""
+    [dev] = rows(small_store, "select * from agreement where run = 'tang-s0' and split = 'dev'")
+    assert (dev["n"], dev["agreement"]) == (4, 0.75)
+    assert dev["agreement_where_teacher_right"] == pytest.approx(2 / 3)
+    assert dev["agreement_where_teacher_wrong"] == 1.0
+    [close] = rows(small_store, "select * from agreement where run = 'close-s0'")
+    assert close["agreement"] is None and close["correlation"] == pytest.approx(1.0)
+
+
+def test_learning_curves(small_store):
+    sql = "select epoch, loss, dev_score, seconds, is_best from learning_curves where run = 'tang-s0' order by epoch"
+    assert [tuple(r.values()) for r in rows(small_store, sql)] == [(1, 0.9, 0.4, 2.0, False), (2, 0.5, 0.5, 5.0, True)]
+
+
+def test_a_text_that_a_split_holds_twice_is_one_error_case(tmp_path):
+    store = Store(tmp_path)
+    twice = [(LOVELY, "good", "bad", 0.75, 0)] * 2
+    add_run(store, "teacher", classified(*twice), role="teacher", teacher_run=None, teacher=None, transfer=None)
+    add_run(store, "student", classified(*twice))
+    assert len(rows(store, "select * from error_cases where run = 'student'")) == 1
+    assert rows(store, "select n from agreement") == [{"n": 1}]
+    assert rows(store, "select n from confusion where run = 'student'") == [{"n": 2}]
+
+
+def test_every_mart_has_a_worked_example():
+    examples = [name for name in globals() if name.startswith("test_")]
+    assert [mart for mart in MARTS if not any(name.startswith(f"test_{mart}") for name in examples)] == []

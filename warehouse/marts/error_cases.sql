@@ -1,0 +1,109 @@
+-- One row per student run, split and text that it got wrong (regression: its fifty largest errors), with the teacher's
+-- answer and up to twenty made rows of its nearest training rows, nearest first. Ask for one run: where run = '...'.
+with
+
+ranked as (
+
+    select
+        runs.run,
+        runs.task,
+        runs.task_key,
+        runs.kind,
+        runs.labels,
+        runs.recipe,
+        runs.student,
+        runs.seed,
+        runs.teacher,
+        runs.teacher_run,
+        runs.transfer_set,
+        answers.split,
+        answers.id,
+        answers.text_a,
+        answers.text_b,
+        answers.label,
+        answers.target,
+        answers.prediction,
+        answers.score,
+        answers.confidence,
+        case when runs.kind = 'regression' then abs(answers.score - answers.target) end as error,
+        rank() over (partition by runs.run, answers.split order by error desc) as error_rank
+    from stg_runs as runs
+    inner join stg_predictions as answers
+        on runs.run = answers.run
+    where
+        runs.role = 'student'
+        and (answers.prediction <> answers.label or (runs.kind = 'regression' and answers.target is not null))
+
+),
+
+mistakes as (
+
+    select *
+    from ranked
+    where kind = 'classification' or error_rank <= 50
+
+),
+
+with_teacher as (
+
+    select
+        mistakes.*,
+        teachers.prediction as teacher_prediction,
+        teachers.score as teacher_score,
+        teachers.confidence as teacher_confidence
+    from mistakes
+    left join stg_predictions as teachers
+        on mistakes.teacher_run = teachers.run
+        and mistakes.split = teachers.split
+        and mistakes.id = teachers.id
+
+),
+
+with_made_rows as (
+
+    select
+        with_teacher.*,
+        made.id as made_id,
+        {
+            'rank': neighbours.rank,
+            'operator': made.operator,
+            'copy': made.copy,
+            'text': concat_ws(' ||| ', made.text_a, made.text_b),
+            'teacher_answer': case
+                when with_teacher.kind = 'classification' then with_teacher.labels[signals.answer_index + 1]
+                else round(signals.logits[1], 2)::varchar
+            end
+        } as made_row
+    from with_teacher
+    left join stg_neighbours as neighbours
+        on with_teacher.task_key = neighbours.task_key
+        and with_teacher.id = neighbours.id
+    left join stg_transfer as made
+        on with_teacher.transfer_set = made.transfer_set
+        and neighbours.neighbour = made.source
+        and made.operator not in ('gold', 'unlabelled')
+    left join stg_signals as signals
+        on with_teacher.teacher = signals.teacher
+        and made.id = signals.id
+
+)
+
+select
+    run,
+    task,
+    recipe,
+    student,
+    seed,
+    split,
+    id,
+    any_value(text_a) as text_a,
+    any_value(text_b) as text_b,
+    coalesce(label, round(target, 2)::varchar) as label,
+    any_value(coalesce(teacher_prediction, round(teacher_score, 2)::varchar)) as teacher_answer,
+    any_value(teacher_confidence) as teacher_confidence,
+    any_value(coalesce(prediction, round(score, 2)::varchar)) as student_answer,
+    any_value(confidence) as student_confidence,
+    any_value(error) as error,
+    list_sort(coalesce(list(distinct made_row) filter (where made_id is not null), []))[:20] as made_rows
+from with_made_rows
+group by run, task, recipe, student, seed, split, id, label, target

@@ -1,0 +1,63 @@
+-- One row per run. `is_latest` marks the runs that comparisons count: of each task, recipe, phase, role, student and
+-- list of operators, the newest settings (all but the seed), and of these the newest run of each seed.
+with
+
+runs as (
+
+    select
+        *,
+        started::timestamptz at time zone 'UTC' as started_utc,
+        md5(concat_ws(
+            '|', task_key, json_merge_patch(coalesce(settings, '{}'), '{"seed": null, "seeds": null}')::varchar
+        )) as variant
+    from raw.runs
+
+)
+
+select
+    run,
+    task,
+    task_key,
+    kind,
+    labels,
+    recipe,
+    phase,
+    role,
+    student,
+    seed,
+    started_utc as started,
+    seconds,
+    metric,
+    dev_score,
+    test_score,
+    teacher_run,
+    teacher,
+    transfer as transfer_set,
+    model as model_key,
+    teacher_rows_asked,
+    coalesce(operators, []) as operators,
+    parameters.total as parameters,
+    parameters.embedding as embedding_parameters,
+    parameters.non_embedding as non_embedding_parameters,
+    best_epoch,
+    device,
+    speed as speeds,
+    stages,
+    settings,
+    versions,
+    git.commit as git_commit,
+    git.dirty as git_dirty,
+    machine,
+    variant = first_value(variant) over group_newest_first
+    and row_number() over seed_newest_first = 1 as is_latest,
+    file
+from runs
+window
+    group_newest_first as (
+        partition by task, recipe, phase, role, student, operators
+        order by started_utc desc, run desc
+    ),
+    seed_newest_first as (
+        partition by task, recipe, phase, role, student, operators, variant, seed
+        order by started_utc desc, run desc
+    )
