@@ -143,18 +143,16 @@ def _record(
 
 
 def describe(phase: Phase, loaded: Loaded) -> str:
-    """A model in words: "bilstm hidden=150 width=300"; runs with the same words are compared with one another."""
+    """A model in words: "bilstm hidden=150, words, teacher vectors". Runs with the same words are compared."""
     if phase.checkpoint is not None:
         return phase.checkpoint
-    arguments = {k: v for k, v in phase.model.arguments.items() if k != "checkpoint"}
-    words = [
-        loaded.card.model["name"]
-        if loaded.card.model["name"] == phase.model.name
-        else f"{loaded.card.model['name']}({phase.model.name})"
-    ]
-    start = phase.model.arguments.get("checkpoint")
+    name, start = loaded.card.model["name"], phase.model.arguments.get("checkpoint")
+    shape = [f"{k}={v}" for k, v in sorted(phase.model.arguments.items()) if k != "checkpoint"]
+    words = [" ".join([name if name == phase.model.name else f"{name}({phase.model.name})", *shape])]
     words += [str(start)] if start else []
-    return " ".join([*words, *(f"{k}={v}" for k, v in sorted(arguments.items()))])
+    words += [" ".join(map(str, phase.vocab.settings().values()))] if phase.vocab else []
+    words += [f"vectors: {' '.join(map(str, phase.embeddings.settings().values()))}"] if phase.embeddings else []
+    return ", ".join(words)
 
 
 def _training(folder: Path) -> dict[str, Any]:

@@ -81,7 +81,7 @@ def model_key(job: Job, phase: Phase, seed: int) -> str:
 
 
 def _settled(job: Job, phase: Phase) -> dict[str, Any]:
-    """Everything that a recipe says of a training, defaults filled in."""
+    """Everything that a recipe says of a training."""
     model = model_part(job, phase)
     settings = {
         "model": model.settings(),

@@ -306,8 +306,11 @@ def _check_vocab(where: str, phase: Phase, earlier: list[str]) -> list[str]:
         return [f"{where}: no vocabulary '{part.name}'{did_you_mean(part.name, catalog.names('vocab'))}"]
     found = catalog.find("vocab", part.name)
     allowed = {*inspect.signature(found.build).parameters, "from"} - {"texts", "packed"}
-    faults = [f"{where}: '{part.name}' has no argument '{k}'{did_you_mean(k, allowed)}"
-              for k in part.arguments if k not in allowed]
+    faults = [
+        f"{where}: '{part.name}' has no argument '{k}'{did_you_mean(k, allowed)}"
+        for k in part.arguments
+        if k not in allowed
+    ]
     asked = part.arguments.get("from")
     if asked is not None and asked not in earlier:
         faults.append(f"{where} -> from: no earlier phase '{asked}'{did_you_mean(str(asked), earlier)}")
@@ -338,7 +341,7 @@ def _check_loss(where: str, recipe: Recipe, phase: Phase, part: Part, known_task
 
 
 def _check_settings(where: str, phase: Phase) -> list[str]:
-    from kdpipe.train import Settings
+    from kdpipe.settings import Settings
 
     known = {f.name for f in fields(Settings)}
     unknown = [k for k in phase.train if k not in known]

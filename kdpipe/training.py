@@ -91,9 +91,7 @@ def _threads(n: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _material(
-    job: Job, phase: Phase, seed: int, needs: frozenset[str]
-) -> tuple[pa.Table, dict[str, np.ndarray], int]:
+def _material(job: Job, phase: Phase, seed: int, needs: frozenset[str]) -> tuple[pa.Table, dict[str, np.ndarray], int]:
     """Rows to learn from, teacher signals in their order, and how many rows the teacher was asked for now."""
     if phase.teacher is None:
         return job.recipe.task.splits["train"], {}, 0
@@ -131,8 +129,9 @@ def _vectors(job: Job, phase: Phase, model: Part, vocab: Vocabulary, seed: int) 
     return _from_teacher(job, phase, source, texts, tokens, width, seed)
 
 
-def _from_teacher(job: Job, phase: Phase, source: Embeddings, texts: pa.ChunkedArray, tokens: list[str], width: int,
-                  seed: int) -> np.ndarray:
+def _from_teacher(
+    job: Job, phase: Phase, source: Embeddings, texts: pa.ChunkedArray, tokens: list[str], width: int, seed: int
+) -> np.ndarray:
     """A teacher's vectors of a set of tokens, made once and kept: seeds and recipes share them."""
     asked, store, order = job.recipe.named(job.recipe.embeddings_from(phase)), job.place, sorted(tokens[1:])
     settings = phase.embeddings.without("from").settings()
@@ -163,8 +162,10 @@ def _build(part: Part, vocab_size: int, outputs: int, vectors: np.ndarray | None
 
 def _found(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The same arguments with every checkpoint, an encoder's too, as a folder of this machine."""
-    return {k: str(modelfolder.find(v)) if k == "checkpoint" and v else _found(v) if isinstance(v, dict) else v
-            for k, v in arguments.items()}
+    return {
+        k: str(modelfolder.find(v)) if k == "checkpoint" and v else _found(v) if isinstance(v, dict) else v
+        for k, v in arguments.items()
+    }
 
 
 def _plain(part: Part) -> dict[str, Any]:

@@ -25,8 +25,14 @@ def tiny_checkpoint(tmp_path_factory) -> Path:
 
     folder = tmp_path_factory.mktemp("checkpoint") / "tiny-bert"
     tokenizer = AutoTokenizer.from_pretrained(get_model_path())
-    shape = BertConfig(vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
-                       intermediate_size=64, max_position_embeddings=64)
+    shape = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+    )
     torch.manual_seed(0)
     BertModel(shape).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -41,14 +47,19 @@ def tiny_task(tmp_path_factory) -> Path:
     """A task folder of films that are good or bad, 40 train, 10 dev and 10 test rows."""
     folder = tmp_path_factory.mktemp("tiny")
     nouns = ("film", "story", "plot", "cast", "scene", "score")
-    rows = [f"the {n} was {w} and {'i liked it' if w in GOOD else 'i left early'}\t{'good' if w in GOOD else 'bad'}"
-            for n in nouns for w in (*GOOD, *BAD)]
+    rows = [
+        f"the {n} was {w} and {'i liked it' if w in GOOD else 'i left early'}\t{'good' if w in GOOD else 'bad'}"
+        for n in nouns
+        for w in (*GOOD, *BAD)
+    ]
     rows = [rows[(i * 7) % 60] for i in range(60)]
     for split, start, stop in (("train", 0, 40), ("dev", 40, 50), ("test", 50, 60)):
         (folder / f"{split}.tsv").write_text("text\tlabel\n" + "\n".join(rows[start:stop]) + "\n", encoding="utf-8")
     (folder / "task.toml").write_text(
         'name = "tiny"\nkind = "classification"\nformat = "tsv"\ntrain = "train.tsv"\ndev = "dev.tsv"\n'
-        'test = "test.tsv"\ntext = "text"\nlabel = "label"\n', encoding="utf-8")
+        'test = "test.tsv"\ntext = "text"\nlabel = "label"\n',
+        encoding="utf-8",
+    )
     return folder
 
 

@@ -10,8 +10,15 @@ import pytest
 
 
 def kdpipe(*arguments, stdin: str | None = None, cwd: Path | None = None) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "kdpipe.cli", *map(str, arguments)], input=stdin, text=True,
-                          capture_output=True, cwd=cwd, timeout=240, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+    return subprocess.run(
+        [sys.executable, "-m", "kdpipe.cli", *map(str, arguments)],
+        input=stdin,
+        text=True,
+        capture_output=True,
+        cwd=cwd,
+        timeout=240,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+    )
 
 
 def refused(done: subprocess.CompletedProcess, *said: str) -> None:
@@ -33,13 +40,27 @@ def store(tmp_path_factory, tiny_recipe, tiny_task) -> Path:
 
 @pytest.fixture(scope="module")
 def student(store) -> Path:
-    run = next(r for r in (json.loads(p.read_text()) for p in (store / "runs").glob("*.json")) if r["role"] == "student")
+    run = next(
+        r for r in (json.loads(p.read_text()) for p in (store / "runs").glob("*.json")) if r["role"] == "student"
+    )
     return store / "models" / run["model"]
 
 
 def test_progress_goes_to_standard_error_with_rate_and_time_left(store, tiny_recipe, tiny_task):
-    done = kdpipe("run", tiny_recipe, "--task", tiny_task, "--store", store, "--seeds", "0", "--device", "cpu",
-                  "--set", "student.augment_seed=9")
+    done = kdpipe(
+        "run",
+        tiny_recipe,
+        "--task",
+        tiny_task,
+        "--store",
+        store,
+        "--seeds",
+        "0",
+        "--device",
+        "cpu",
+        "--set",
+        "student.augment_seed=9",
+    )
     assert "row" in done.stderr and "/s" in done.stderr
     assert "%|" not in done.stdout
 
@@ -53,8 +74,16 @@ def test_plan_and_sql_answer(store, tiny_recipe, tiny_task):
     assert kdpipe("sql", "--check", "--store", store).stdout.strip() == "all checks hold"
 
 
-@pytest.mark.parametrize("statement", ["delete from leaderboard", "copy (select 1) to 'x.csv'", "attach 'x.db'",
-                                       "select 1; select 2", "select * from read_text('/etc/passwd')"])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "delete from leaderboard",
+        "copy (select 1) to 'x.csv'",
+        "attach 'x.db'",
+        "select 1; select 2",
+        "select * from read_text('/etc/passwd')",
+    ],
+)
 def test_sql_that_writes_or_reads_elsewhere_is_refused(store, tmp_path, statement):
     before = sorted(p for p in store.rglob("*"))
     refused(kdpipe("sql", statement, "--store", store, cwd=tmp_path))
@@ -65,9 +94,11 @@ def test_sql_that_writes_or_reads_elsewhere_is_refused(store, tmp_path, statemen
 def test_predict_from_arguments_file_and_standard_input(student, tmp_path):
     texts = ["the film was lovely", "عرض ممل 🙂 \u2028 dull", "x" * 5000]
     (tmp_path / "in.txt").write_text("\n".join(texts) + "\n", encoding="utf-8")
-    answers = [kdpipe("predict", student, *texts, "--format", "json"),
-               kdpipe("predict", student, "--file", tmp_path / "in.txt", "--format", "json"),
-               kdpipe("predict", student, "--format", "json", stdin="\n".join(texts) + "\n")]
+    answers = [
+        kdpipe("predict", student, *texts, "--format", "json"),
+        kdpipe("predict", student, "--file", tmp_path / "in.txt", "--format", "json"),
+        kdpipe("predict", student, "--format", "json", stdin="\n".join(texts) + "\n"),
+    ]
     rows = [[json.loads(line) for line in done.stdout.splitlines() if line] for done in answers]
     assert len(rows[0]) == 3 and rows[0] == rows[1] == rows[2]
     assert {r["label"] for r in rows[0]} <= {"good", "bad"}
@@ -88,37 +119,45 @@ def test_a_model_folder_holds_no_pickle(student):
     assert {p.suffix for p in student.rglob("*") if p.is_file()} <= {".safetensors", ".json"}
 
 
-@pytest.mark.parametrize(("arguments", "said"), [
-    (("run", "tang2018"), "did you mean 'tang2019'"),
-    (("run", "tang2019", "--task", "suport"), "suport"),
-    (("run", "tang2019", "--task", "support", "--seeds", "a"), "--seeds a"),
-    (("run", "tang2019", "--task", "support", "--device", "gpu"), "cpu, cuda"),
-    (("plan", "tang2019", "--task", "support", "--set", "student.hiden=3"), "hiden"),
-    (("predict", "/no/such/folder", "x"), "no such model folder"),
-    (("predict", ".", "x"), "not a model folder"),
-    (("sql",), "say a select"),
-    (("sql", "select * from leaderbord"), "leaderboard"),
-    (("sql", "select 1", "--format", "xml"), "xml"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("run", "tang2018"), "did you mean 'tang2019'"),
+        (("run", "tang2019", "--task", "suport"), "suport"),
+        (("run", "tang2019", "--task", "support", "--seeds", "a"), "--seeds a"),
+        (("run", "tang2019", "--task", "support", "--device", "gpu"), "cpu, cuda"),
+        (("plan", "tang2019", "--task", "support", "--set", "student.hiden=3"), "hiden"),
+        (("predict", "/no/such/folder", "x"), "no such model folder"),
+        (("predict", ".", "x"), "not a model folder"),
+        (("sql",), "say a select"),
+        (("sql", "select * from leaderbord"), "leaderboard"),
+        (("sql", "select 1", "--format", "xml"), "xml"),
+    ],
+)
 def test_mistakes_get_one_clear_message(tmp_path, arguments, said):
     refused(kdpipe(*arguments, cwd=tmp_path), said)
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("train", "dev", "said"), [
-    ("text\tlabel\na\tx\nb\ty\n", "text\tlabel\nc\tz\n", "'z'"),  # a label that train lacks
-    ("text\tlabel\na\tx\n\ty\n", "text\tlabel\nc\tx\n", "train.tsv"),  # an empty text
-    ("text\tlabel\na\tx\nb\tx\n", "text\tlabel\nc\tx\n", "class"),  # one class
-    ("sentence\tlabel\na\tx\nb\ty\n", "text\tlabel\nc\tx\n", "sentence"),  # a missing column
-    ("text\tlabel\na\tx\tmore\nb\ty\n", "text\tlabel\nc\tx\n", "2"),  # a row with too many fields
-    ("text\tlabel\na\tx\nb\ty\n", None, "dev.tsv"),  # a missing file
-])
+@pytest.mark.parametrize(
+    ("train", "dev", "said"),
+    [
+        ("text\tlabel\na\tx\nb\ty\n", "text\tlabel\nc\tz\n", "'z'"),  # a label that train lacks
+        ("text\tlabel\na\tx\n\ty\n", "text\tlabel\nc\tx\n", "train.tsv"),  # an empty text
+        ("text\tlabel\na\tx\nb\tx\n", "text\tlabel\nc\tx\n", "class"),  # one class
+        ("sentence\tlabel\na\tx\nb\ty\n", "text\tlabel\nc\tx\n", "sentence"),  # a missing column
+        ("text\tlabel\na\tx\tmore\nb\ty\n", "text\tlabel\nc\tx\n", "2"),  # a row with too many fields
+        ("text\tlabel\na\tx\nb\ty\n", None, "dev.tsv"),  # a missing file
+    ],
+)
 def test_bad_data_is_refused_with_its_place(tmp_path, tiny_recipe, train, dev, said):
     (tmp_path / "train.tsv").write_text(train)
     if dev is not None:
         (tmp_path / "dev.tsv").write_text(dev)
-    (tmp_path / "task.toml").write_text('name = "t"\nkind = "classification"\nformat = "tsv"\ntrain = "train.tsv"\n'
-                                        'dev = "dev.tsv"\ntext = "text"\nlabel = "label"\n')
+    (tmp_path / "task.toml").write_text(
+        'name = "t"\nkind = "classification"\nformat = "tsv"\ntrain = "train.tsv"\n'
+        'dev = "dev.tsv"\ntext = "text"\nlabel = "label"\n'
+    )
     refused(kdpipe("run", tiny_recipe, "--task", tmp_path, "--store", tmp_path / "store", "--device", "cpu"), said)
     assert not (tmp_path / "store").exists()
 
@@ -132,7 +171,10 @@ def test_a_broken_part_is_named_and_nothing_else_changes(store, tiny_recipe, tin
     whole = part.read_bytes()
     part.write_bytes(whole[:-9])
     try:
-        refused(kdpipe("run", tiny_recipe, "--task", tiny_task, "--store", store, "--seeds", "7", "--device", "cpu"), part.name)
+        refused(
+            kdpipe("run", tiny_recipe, "--task", tiny_task, "--store", store, "--seeds", "7", "--device", "cpu"),
+            part.name,
+        )
     finally:
         part.write_bytes(whole)
 
@@ -146,7 +188,9 @@ def test_a_full_disk_is_said_and_the_store_stays_whole(tmp_path, tiny_recipe, ti
     if mounted.returncode != 0:  # not root: a folder that may not be written says the same in other words
         disk.chmod(0o500)
     try:
-        done = kdpipe("run", tiny_recipe, "--task", tiny_task, "--store", disk / "store", "--seeds", "0", "--device", "cpu")
+        done = kdpipe(
+            "run", tiny_recipe, "--task", tiny_task, "--store", disk / "store", "--seeds", "0", "--device", "cpu"
+        )
         refused(done, "cannot write")
         assert not list(disk.rglob("model.safetensors"))
         assert kdpipe("sql", "leaderboard", "--store", disk / "store", "--format", "json").stdout.strip() == "[]"

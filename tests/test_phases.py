@@ -69,7 +69,11 @@ def test_the_student_stage_again_asks_the_teacher_nothing(job, tiny_recipe, tiny
     run = next(r for r in records(job).values() if "hidden=4" in r["student"])
     assert run["teacher_rows_asked"] == 0
     assert {s["stage"]: s["reused"] for s in run["stages"]} == {
-        "augment": True, "teach": True, "train": False, "evaluate": False}
+        "augment": True,
+        "teach": True,
+        "train": False,
+        "evaluate": False,
+    }
 
 
 def test_a_plan_says_what_would_run_and_makes_nothing(tmp_path, job, tiny_recipe, tiny_task):
@@ -86,7 +90,9 @@ def test_a_plan_says_what_would_run_and_makes_nothing(tmp_path, job, tiny_recipe
 def test_another_seed_of_the_operators_asks_only_new_rows(job, tiny_recipe, tiny_task):
     other = fresh(job, tiny_recipe, tiny_task, overrides=["student.augment_seed=1"])
     phases.augment(other)
-    first, second = (set(transfer.read(j.place, transfer_key(j, j.recipe.final))["id"].to_pylist()) for j in (job, other))
+    first, second = (
+        set(transfer.read(j.place, transfer_key(j, j.recipe.final))["id"].to_pylist()) for j in (job, other)
+    )
     report = phases.teach(other)
     assert report.detail["asked"] == len(second - first) < len(second)
     assert phases.teach(other).reused
@@ -152,7 +158,8 @@ def brought(tmp_path_factory, tiny_checkpoint):
     torch.manual_seed(1)
     folder = tmp_path_factory.mktemp("hf") / "brought"
     model = AutoModelForSequenceClassification.from_pretrained(
-        tiny_checkpoint, num_labels=2, id2label={0: "Good", 1: "Bad"}, label2id={"Good": 0, "Bad": 1})
+        tiny_checkpoint, num_labels=2, id2label={0: "Good", 1: "Bad"}, label2id={"Good": 0, "Bad": 1}
+    )
     model.save_pretrained(folder)
     AutoTokenizer.from_pretrained(tiny_checkpoint).save_pretrained(folder)
     return folder
@@ -185,9 +192,13 @@ def test_other_label_names_are_refused_not_guessed(tmp_path, brought, tiny_recip
         phases.run(job)
 
 
-@pytest.mark.parametrize(("keep", "said"), [
-    (("config.json", "tokenizer.json", "tokenizer_config.json"), "no weights"), ((), "not a model folder"),
-])
+@pytest.mark.parametrize(
+    ("keep", "said"),
+    [
+        (("config.json", "tokenizer.json", "tokenizer_config.json"), "no weights"),
+        ((), "not a model folder"),
+    ],
+)
 def test_a_teacher_folder_without_weights_is_refused(tmp_path, brought, tiny_recipe, tiny_task, keep, said):
     import shutil
 
@@ -211,8 +222,14 @@ def test_no_gpu_when_one_was_asked_for(tiny_recipe, tiny_task, tmp_path):
         _ = Job(recipe.load(tiny_recipe, tiny_task), str(tmp_path), "cuda").on
 
 
-PAIRS = [("a man eats", "a person eats", 4.5), ("a dog runs", "the cat sleeps", 0.5), ("it rains", "rain falls", 4.0),
-         ("she sings well", "he cooks", 0.2), ("two boys play", "children play", 3.8), ("a red car", "a blue sky", 1.0)]
+PAIRS = [
+    ("a man eats", "a person eats", 4.5),
+    ("a dog runs", "the cat sleeps", 0.5),
+    ("it rains", "rain falls", 4.0),
+    ("she sings well", "he cooks", 0.2),
+    ("two boys play", "children play", 3.8),
+    ("a red car", "a blue sky", 1.0),
+]
 
 
 @pytest.mark.parametrize("kind", ["classification", "regression"])
@@ -224,7 +241,8 @@ def test_pairs_and_scores_go_the_same_way(tmp_path, tiny_recipe, kind):
         (tmp_path / f"{split}.tsv").write_text("a\tb\ty\n" + "\n".join(rows) + "\n")
     (tmp_path / "task.toml").write_text(
         f'name = "pairs"\nkind = "{kind}"\nformat = "tsv"\ntrain = "train.tsv"\ndev = "dev.tsv"\n'
-        'text_a = "a"\ntext_b = "b"\nlabel = "y"\n')
+        'text_a = "a"\ntext_b = "b"\nlabel = "y"\n'
+    )
     job = Job(recipe.load(tiny_recipe, tmp_path, seeds=[0]), str(tmp_path / "store"), "cpu")
     phases.run(job)
     student = next(r for r in records(job).values() if r["role"] == "student")

@@ -37,31 +37,41 @@ def test_every_shipped_recipe_is_whole_and_cites_its_source():
 
 def test_all_faults_are_reported_at_once_with_suggestions(write, tiny_task):
     path = write(
-        ('"logit_mse"', '"logit_mes"'), ("hidden = 8", "hiden = 8"), ('name = "tang"', 'name = "tung"'),
-        ("lr = 1e-2", "learning_rate = 1e-2"), ('teacher    = "teacher"', 'teacher = "techer"'),
+        ('"logit_mse"', '"logit_mes"'),
+        ("hidden = 8", "hiden = 8"),
+        ('name = "tang"', 'name = "tung"'),
+        ("lr = 1e-2", "learning_rate = 1e-2"),
+        ('teacher    = "teacher"', 'teacher = "techer"'),
     )
     said = faults_of(path, task=tiny_task)
-    for where, hint in (("student -> loss[0]", "'logit_mse'"), ("student -> model", "'hidden'"),
-                        ("student -> augment[0]", "'tang'"), ("student -> train", "learning_rate"),
-                        ("student -> teacher", "'teacher'")):
+    for where, hint in (
+        ("student -> loss[0]", "'logit_mse'"),
+        ("student -> model", "'hidden'"),
+        ("student -> augment[0]", "'tang'"),
+        ("student -> train", "learning_rate"),
+        ("student -> teacher", "'teacher'"),
+    ):
         assert any(where in fault and hint in fault for fault in said), (where, hint, said)
 
 
-@pytest.mark.parametrize(("old", "new", "where"), [
-    ('name  = "teacher"\n', 'name  = "teacher"\nmodle = 3\n', "unknown key 'modle'; did you mean 'model'"),
-    ("seeds = [0, 1]", "seeds = []", "seeds"),
-    ("seeds = [0, 1]", "seeds = [1, 1]", "one seed twice"),
-    ("seeds = [0, 1]", 'seeds = ["a"]', "seeds"),
-    ("copies = 3", "copies = 0", "copies"),
-    ("copies = 3", "p_mask = 1.5", "p_mask"),
-    ("epochs = 2, batch_size = 16", "epochs = 0, batch_size = 16", "epochs"),
-    ("weight = 0.5", 'weight = { linaer = [0, 1] }', "linear"),
-    ('name = "words"', 'name = "wurds"', "words"),
-    ('name       = "student"', 'name = "../x"', "letters, digits"),
-    ('name       = "student"', 'name = "teacher"', "one name"),
-    ('teacher    = "teacher"\n', "", "need a teacher"),
-    ("[[phase]]\nname  = ", "[[phase\nname  = ", "not TOML"),
-])
+@pytest.mark.parametrize(
+    ("old", "new", "where"),
+    [
+        ('name  = "teacher"\n', 'name  = "teacher"\nmodle = 3\n', "unknown key 'modle'; did you mean 'model'"),
+        ("seeds = [0, 1]", "seeds = []", "seeds"),
+        ("seeds = [0, 1]", "seeds = [1, 1]", "one seed twice"),
+        ("seeds = [0, 1]", 'seeds = ["a"]', "seeds"),
+        ("copies = 3", "copies = 0", "copies"),
+        ("copies = 3", "p_mask = 1.5", "p_mask"),
+        ("epochs = 2, batch_size = 16", "epochs = 0, batch_size = 16", "epochs"),
+        ("weight = 0.5", "weight = { linaer = [0, 1] }", "linear"),
+        ('name = "words"', 'name = "wurds"', "words"),
+        ('name       = "student"', 'name = "../x"', "letters, digits"),
+        ('name       = "student"', 'name = "teacher"', "one name"),
+        ('teacher    = "teacher"\n', "", "need a teacher"),
+        ("[[phase]]\nname  = ", "[[phase\nname  = ", "not TOML"),
+    ],
+)
 def test_each_fault_is_said_where_it_is(write, tiny_task, old, new, where):
     assert any(where in fault for fault in faults_of(write((old, new)), task=tiny_task))
 
@@ -77,20 +87,28 @@ def test_an_unknown_recipe_is_suggested(tiny_task):
 
 @pytest.mark.parametrize("ref", ["../recipes/tang2019", "/etc/passwd.toml", "no/such.toml"])
 def test_names_do_not_leave_the_recipes_folder(ref, tiny_task):
-    assert "no such recipe file" in faults_of(ref, task=tiny_task)[0] or "no recipe" in faults_of(ref, task=tiny_task)[0]
+    assert (
+        "no such recipe file" in faults_of(ref, task=tiny_task)[0] or "no recipe" in faults_of(ref, task=tiny_task)[0]
+    )
 
 
 def test_overrides_reach_into_phases(tiny_recipe, tiny_task):
-    loaded = recipe.load(tiny_recipe, tiny_task, seeds=[5], overrides=["student.train.epochs=7", "student.model.hidden=4"])
+    loaded = recipe.load(
+        tiny_recipe, tiny_task, seeds=[5], overrides=["student.train.epochs=7", "student.model.hidden=4"]
+    )
     assert loaded.seeds == (5,)
     assert loaded.final.train["epochs"] == 7
     assert loaded.final.model.arguments["hidden"] == 4
 
 
-@pytest.mark.parametrize(("override", "said"), [
-    ("student.train.epochs", "say phase.key=value"), ("pupil.train.epochs=3", "no phase 'pupil'"),
-    ("student.name.x=3", "holds a value"),
-])
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("student.train.epochs", "say phase.key=value"),
+        ("pupil.train.epochs=3", "no phase 'pupil'"),
+        ("student.name.x=3", "holds a value"),
+    ],
+)
 def test_bad_overrides(tiny_recipe, tiny_task, override, said):
     assert any(said in fault for fault in faults_of(tiny_recipe, task=tiny_task, overrides=[override]))
 

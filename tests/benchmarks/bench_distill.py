@@ -27,7 +27,11 @@ def main() -> None:
             seeds = [int(s) for s in said.seeds.split(",")]
             phases.run(Job(recipe.load(name, task, seeds, said.overrides), said.store))
     for task in said.task:
-        print(warehouse.render(warehouse.query(said.store, "select * from gap_closed where task = $task", {"task": task}), "csv"))
+        print(
+            warehouse.render(
+                warehouse.query(said.store, "select * from gap_closed where task = $task", {"task": task}), "csv"
+            )
+        )
 
 
 if __name__ == "__main__":

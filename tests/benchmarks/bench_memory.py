@@ -40,8 +40,12 @@ def main(rows: int) -> dict:
         path = Path(scratch, "memory.toml")
         path.write_text(RECIPE.format(checkpoint=_tiny(Path(scratch, "tiny")), rows=rows))
         job, found = Job(recipe.load(path, "sst2"), f"{scratch}/store", "cpu"), {}
-        for stage, work in (("teachers", lambda: phases.teachers(job)), ("augment", lambda: phases.augment(job)),
-                            ("teach", lambda: phases.teach(job)), ("train", lambda: phases.train(job, 0))):
+        for stage, work in (
+            ("teachers", lambda: phases.teachers(job)),
+            ("augment", lambda: phases.augment(job)),
+            ("teach", lambda: phases.teach(job)),
+            ("train", lambda: phases.train(job, 0)),
+        ):
             start = time.perf_counter()
             work()
             found[stage] = {"peak_mib": _peak(), "seconds": round(time.perf_counter() - start, 1)}
@@ -58,8 +62,16 @@ def _tiny(folder: Path) -> Path:
     from transformers import AutoTokenizer, BertConfig, BertModel
 
     tokenizer = AutoTokenizer.from_pretrained(get_model_path())
-    BertModel(BertConfig(vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
-                         intermediate_size=16, max_position_embeddings=128)).save_pretrained(folder)
+    BertModel(
+        BertConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            intermediate_size=16,
+            max_position_embeddings=128,
+        )
+    ).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 

@@ -1,6 +1,7 @@
 """The flows on a tiny task: what runs, what is reused, what Prefect is told, what a mistake looks like."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from prefect.client.schemas.filters import FlowRunFilter
 from prefect.flows import load_flow_from_entrypoint
 
 from flows.augment_and_teach import augment_and_teach
+from flows.demo import QUESTIONS, show
 from flows.distill import distill
 from flows.evaluate import evaluate
 from flows.stages import Order, stage
@@ -103,6 +105,14 @@ def test_a_lost_shard_is_tried_again(server):
         return shaky()
 
     assert once() == 2
+
+
+def test_the_demo_shows_its_table_and_its_questions(order, runs, capsys):
+    """The tiny task's runs in the table; the questions are about the shipped task, which is not in this store."""
+    show(order.store, runs)
+    shown = capsys.readouterr().out
+    assert re.search(r"teacher +│ \d\.\d{3} +│ .*\n.*distilled +│ \d\.\d{3} ± \d\.\d{3} ", shown)
+    assert shown.count("kdpipe sql") == len(QUESTIONS) + 1
 
 
 def test_prefect_yaml_and_up_deploy_the_same_flows():

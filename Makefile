@@ -1,0 +1,52 @@
+# make demo: the whole pipeline on the task that ships. make test: all tests. Both set everything up first, once.
+#
+# PYTHON=python3.12       another interpreter (3.11 to 3.13; the first that is found is taken)
+# TORCH_INDEX=https://download.pytorch.org/whl/cpu
+#                         on Linux, a PyTorch build without CUDA: 200 MB in place of some 3 GB
+# ARGS="-k store -x"      further arguments for pytest or ruff
+
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
+TORCH_INDEX ?=
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --progress-bar off -c constraints.txt
+
+.PHONY: help demo test lint bench wheel clean
+help:
+	@echo "make demo | test | test-ROOM | lint | bench | wheel | clean"
+
+demo: .venv/.installed
+	@$(BIN)/python -m flows.demo
+
+test: .venv/.installed
+	$(BIN)/python -m pytest $(ARGS)
+
+test-%: .venv/.installed
+	$(BIN)/python -m pytest tests/$* $(ARGS)
+
+lint: .venv/.installed
+	$(BIN)/python -m ruff check $(ARGS) .
+
+bench: .venv/.installed-bench
+	@set -e; for b in tests/benchmarks/bench_*.py; do \
+		echo "== $$b"; $(BIN)/python -m tests.benchmarks.$$(basename $$b .py); done
+
+wheel: .venv/.installed
+	$(BIN)/python -m pip --disable-pip-version-check wheel --quiet --no-deps --no-build-isolation -w dist .
+
+clean:
+	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/.installed: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "kdpipe needs Python 3.11, 3.12 or 3.13; found none. Install one, or say make PYTHON=/path/to/python3.11"; exit 2; }
+	@echo "Setting up .venv with $(PYTHON) (once; some minutes)"
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
+	@$(PIP) --upgrade pip
+	@$(if $(TORCH_INDEX),$(PIP) --no-deps --index-url $(TORCH_INDEX) torch)
+	@$(PIP) --build-constraint constraints.txt -e '.[minilm,test]'
+	@touch $@
+
+.venv/.installed-bench: .venv/.installed
+	@$(PIP) --build-constraint constraints.txt -e '.[bench]'
+	@touch $@

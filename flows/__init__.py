@@ -1,0 +1,1 @@
+"""Prefect, and nothing else: flows and tasks round functions of kdpipe.phases that know nothing of it."""
