@@ -25,6 +25,7 @@ def train_students(
     order = Order(recipe, task, store, seeds, overrides, teacher, device)
     job = order.job()
     if min(phases.side_by_side(job), len(job.recipe.seeds)) > 1:
+        phases.prepare_vectors(job)
         trained = [train_student_apart.submit(order, seed) for seed in job.recipe.seeds]
         reports = [student.result() for student in trained]
     else:

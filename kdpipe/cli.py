@@ -45,6 +45,13 @@ Overrides = Annotated[
 Teacher = Annotated[str | None, typer.Option("--teacher", help="A checkpoint with a trained head, asked as it is.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 STORE = "warehouse/store"
+SCORES = """
+select recipe, role, seed, metric, dev_score, test_score, teacher_rows_asked, non_embedding_parameters, parameters
+from stg_runs
+where list_contains($runs, run)
+    or run in (select teacher_run from stg_runs where list_contains($runs, run))
+order by role desc, seed
+"""
 
 
 @app.command()
@@ -64,13 +71,9 @@ def run(
 
     job = _job(recipe, task, store, seeds, overrides, teacher, device)
     found = phases.run(job)
-    warehouse.build(store)
-    print(
-        render(
-            warehouse.query(store, "select * from leaderboard where task = $task", {"task": job.recipe.task.name}),
-            "table",
-        )
-    )
+    if job.place.local:
+        warehouse.build(store)
+        print(render(warehouse.query(store, SCORES, {"runs": found}), "table"))
     print("runs: " + ", ".join(found))
     print(f"a student to serve: {model_folder(job, job.recipe.final, job.recipe.seeds[0])}")
 

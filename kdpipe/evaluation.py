@@ -15,6 +15,7 @@ from kdpipe.job import Job, Report, load_model, model_folder, own_seed, teacher_
 from kdpipe.modelfolder import Loaded
 from kdpipe.predictions import predictions, speed
 from kdpipe.recipe import Phase
+from kdpipe.types import content_key
 
 
 def evaluate(job: Job, seed: int, reports: Iterable[Report] = ()) -> str:
@@ -23,8 +24,8 @@ def evaluate(job: Job, seed: int, reports: Iterable[Report] = ()) -> str:
     reports: what the stages of this execution did, so that the record can say what was paid now and what reused.
     A run that is recorded already is left as it is.
     """
-    for phase in job.shared:
-        _evaluate_model(job, phase, job.recipe.seeds[0], "teacher", ())
+    for phase in job.recipe.phase[:-1]:
+        _evaluate_model(job, phase, seed, "teacher", ())
     return _evaluate_model(job, job.recipe.final, seed, "student", tuple(reports))
 
 
@@ -33,7 +34,7 @@ def run_id(job: Job, phase: Phase, seed: int, role: str) -> str:
     key = (
         Path(model_folder(job, phase, seed)).name
         if phase.checkpoint is None
-        else teacher_fingerprint(job, phase.name, seed)
+        else content_key(teacher_fingerprint(job, phase.name, seed), job.recipe.task.key())
     )
     if role == "teacher":
         return f"{job.recipe.task.name}-{phase.name}-{key[:8]}"
@@ -72,9 +73,9 @@ def _evaluate_split(job: Job, run: str, loaded: Loaded, split: str) -> list[dict
     task, rows = job.recipe.task, job.recipe.task.splits[split]
     encoded = loaded.vocab.encode(rows, loaded.max_length)
     logits = predict(loaded.model, encoded)[:, list(loaded.order)]
-    job.place.write_part(
-        job.place.predictions(run, split), predictions(task, rows, logits, loaded, encoded), {"run": run}
-    )
+    place = job.place.predictions(run, split)
+    job.place.clear(place)  # of an evaluation that was killed before its record was written
+    job.place.write_part(place, predictions(task, rows, logits, loaded, encoded), {"run": run})
     has_label = rows["label"].is_valid().to_numpy()
     if not has_label.any():
         return []
@@ -130,7 +131,8 @@ def _record(
         teacher_run=run_id(job, job.recipe.named(phase.teacher), seed, "teacher") if taught else None,
         teacher=teacher_fingerprint(job, phase.teacher, seed) if taught else None,
         transfer=transfer_key(job, phase) if taught else None,
-        teacher_rows_asked=sum(r.detail.get("asked", 0) for r in reports if r.stage == "teach"),
+        teacher_rows_asked=training.get("teacher_rows_asked", 0)
+        + sum(r.detail.get("asked", 0) for r in reports if r.stage == "teach"),
         operators=[part.name for part in phase.augment],
         transfer_counts=_transfer_counts(job, phase) if taught else [],
         parameters=count_parameters(loaded.model),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -11,11 +12,11 @@ from typing import Any
 from kdpipe import catalog, modelfolder, transfer
 from kdpipe.errors import UserError
 from kdpipe.modelfolder import Loaded
-from kdpipe.recipe import Part, Phase, Recipe
+from kdpipe.recipe import Part, Phase, Recipe, transfer_settings
 from kdpipe.signals.cache import Cache
 from kdpipe.signals.live import Live, compute_type, pick_device
 from kdpipe.store import Store
-from kdpipe.types import Round, content_key
+from kdpipe.types import Kind, content_key
 
 SCHEMA = "1"  # part of every key: a change of meaning makes anew what was made before
 
@@ -74,7 +75,7 @@ def model_key(job: Job, phase: Phase, seed: int) -> str:
         transfer_key(job, phase) if phase.teacher else None,
         teacher,
         teacher_fingerprint(job, source, seed) if source else None,
-        _checkpoint_key(phase),
+        _files_key(job, phase, seed),
         _settled(job, phase),
         job.on.split(":")[0],
     )
@@ -103,28 +104,33 @@ def model_part(job: Job, phase: Phase) -> Part:
     return phase.model
 
 
-def _checkpoint_key(phase: Phase) -> str | None:
-    """A model that starts from a checkpoint depends on the checkpoint's files."""
-    name = phase.model.arguments.get("checkpoint") if phase.model else None
-    if not name:
-        return None
-    folder = modelfolder.find(name)
+def _files_key(job: Job, phase: Phase, seed: int) -> list[str | None]:
+    """What a training reads from files that the recipe only names: checkpoints, vectors, another phase's tokenizer."""
+    vectors = phase.embeddings.arguments.get("path") if phase.embeddings else None
+    tokens = phase.vocab.arguments.get("from") if phase.vocab else None
+    return [
+        *(_start_key(name) for name in _checkpoints(phase.model.arguments)),
+        modelfolder.digest(Path(vectors)) if vectors else None,
+        teacher_fingerprint(job, tokens, seed) if tokens else None,
+    ]
+
+
+def _checkpoints(arguments: Mapping[str, Any]) -> Iterator[str]:
+    for key, value in arguments.items():
+        if isinstance(value, Mapping):
+            yield from _checkpoints(value)
+        elif key == "checkpoint" and value:
+            yield value
+
+
+def _start_key(checkpoint: str) -> str:
+    folder = modelfolder.find(checkpoint)
     modelfolder.check_weights(folder)
     return modelfolder.fingerprint(folder, (), 0, "start")
 
 
 def transfer_key(job: Job, phase: Phase) -> str:
-    return transfer.key(job.recipe.task, **_transfer_settings(phase))
-
-
-def _transfer_settings(phase: Phase) -> dict[str, Any]:
-    return {
-        "operators": phase.operators(),
-        "unlabelled": [Path(p) for p in phase.unlabelled],
-        "seed": phase.augment_seed,
-        "where": Round(),
-        "tagger": phase.tagger,
-    }
+    return transfer.key(job.recipe.task, **transfer_settings(phase))
 
 
 def own_seed(phase: Phase, seed: int) -> int:
@@ -173,11 +179,15 @@ def teacher_of(job: Job, phase: Phase, seed: int) -> Cache:
 
 def load_model(job: Job, phase: Phase, seed: int) -> Loaded:
     task = job.recipe.task
-    return _load(str(model_folder(job, phase, seed)), task.labels, task.kind, phase.label_names, phase.max_length)
+    folder, fingerprint = model_folder(job, phase, seed), teacher_fingerprint(job, phase.name, seed)
+    return _load(str(folder), fingerprint, task.labels, task.kind, phase.label_names, phase.max_length)
 
 
 @lru_cache(maxsize=2)
-def _load(folder: str, labels: tuple[str, ...], kind: str, names: tuple[str, ...] | None, max_length: int) -> Loaded:
+def _load(
+    folder: str, fingerprint: str, labels: tuple[str, ...], kind: Kind, names: tuple[str, ...] | None, max_length: int
+) -> Loaded:
+    """Kept by the fingerprint too: a folder that was written over is another model."""
     return modelfolder.load(folder, labels, kind, names, max_length)
 
 
@@ -186,7 +196,7 @@ def transfer_set(job: Job, phase: Phase) -> tuple[dict[str, Any], bool]:
     start, key = time.perf_counter(), transfer_key(job, phase)
     if job.place.is_complete(job.place.transfer(key)):
         return transfer.facts(job.place, key)["counts"], True
-    transfer.build(job.place, job.recipe.task, **_transfer_settings(phase), workers=job.workers)
+    transfer.build(job.place, job.recipe.task, **transfer_settings(phase), workers=job.workers)
     counts = transfer.facts(job.place, key)["counts"]
     job.place.add_cost("augment", key, time.perf_counter() - start, counts["rows"])
     return counts, False

@@ -119,10 +119,21 @@ def load(
 
     labels: the task's class names; outputs are mapped to them by name, or refused (UserError), never misread.
     """
+    from safetensors import SafetensorError
+
     folder = find(ref)
     check_weights(folder)
-    if (folder / CARD).is_file():
-        return _load_ours(folder, labels)
+    try:
+        if (folder / CARD).is_file():
+            return _load_ours(folder, labels, kind)
+        return _load_hugging_face(folder, labels, kind, label_names, max_length)
+    except (SafetensorError, json.JSONDecodeError) as e:
+        raise UserError(f"{folder}: broken model folder ({e}); train the model again or fetch it anew") from None
+
+
+def _load_hugging_face(
+    folder: Path, labels: tuple[str, ...] | None, kind: Kind, label_names: tuple[str, ...] | None, max_length: int
+) -> Loaded:
     from kdpipe.models.bert import Bert
     from kdpipe.vocab.wordpieces import WordPieces
 
@@ -148,10 +159,12 @@ def load(
     return Loaded(model.eval(), vocab, card, folder, match_labels(folder, card.labels, labels))
 
 
-def _load_ours(folder: Path, labels: tuple[str, ...] | None) -> Loaded:
+def _load_ours(folder: Path, labels: tuple[str, ...] | None, kind: Kind) -> Loaded:
     from kdpipe import vocab as vocab_room
 
     card = read_card(folder)
+    if labels is not None and card.kind != kind:
+        raise UserError(f"{folder}: was trained for {card.kind}, the task is {kind}; give a model of the same kind")
     arguments = {k: v for k, v in card.model.items() if k != "name"}
     part = catalog.find("models", card.model["name"])
     model = part.load(folder, vocab_size=card.vocab_size, outputs=card.outputs, vectors=None, **arguments)
@@ -186,14 +199,17 @@ def match_labels(folder: Path, have: tuple[str, ...], want: tuple[str, ...] | No
     """
     if want is None or not want:
         return tuple(range(max(len(have), 1)))
-    place = {name.casefold(): i for i, name in enumerate(have)}
-    missing = [name for name in want if name.casefold() not in place]
-    if missing or len(have) != len(want):
+    if have == want:
+        return tuple(range(len(have)))
+    exact = sorted(have) == sorted(want)
+    place = {name if exact else name.casefold(): i for i, name in enumerate(have)}
+    said = [name if exact else name.casefold() for name in want]
+    if set(said) != set(place) or len(place) != len(want) or len(have) != len(want):
         raise UserError(
             f"{folder}: its outputs are called {list(have)[:10]}, the task's classes {list(want)[:10]}; "
             "say what the outputs mean, in their order: label_names = [...] in the phase"
         )
-    return tuple(place[name.casefold()] for name in want)
+    return tuple(place[name] for name in said)
 
 
 def fingerprint(
@@ -202,13 +218,14 @@ def fingerprint(
     """Hex key of all that a teacher's answers depend on: weights, configuration, tokenizer, maximum length,
     label order and compute type. Whatever of these changes, no old row is served."""
     files = {
-        p.name: _digest(p)
+        p.name: digest(p)
         for p in sorted(folder.iterdir())
         if p.suffix in _PART_OF_A_MODEL and p.name != TRAINING and p.is_file()
     }
     return content_key("signals-1", files, labels, label_names, max_length, compute)
 
 
-def _digest(path: Path) -> str:
+def digest(path: Path) -> str:
+    """Hex key of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

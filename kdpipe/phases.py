@@ -17,7 +17,7 @@ from kdpipe.job import Job, Report, model_folder, model_key, teacher_of, transfe
 from kdpipe.recipe import Phase
 from kdpipe.signals.cache import Cache
 from kdpipe.store import Store
-from kdpipe.training import is_small, train_phase
+from kdpipe.training import is_small, prepare_vectors, train_phase
 from kdpipe.workers import apart, cores, in_order
 
 SLICE = 32_768  # rows that one teach shard looks at
@@ -139,6 +139,8 @@ def side_by_side(job: Job) -> int:
 def train_all(job: Job) -> list[Report]:
     """The students of all seeds."""
     workers = min(sum(not _trained(job, seed) for seed in job.recipe.seeds), side_by_side(job))
+    if workers > 1:
+        prepare_vectors(job)
     return list(in_order(train, [(job, seed) for seed in job.recipe.seeds], workers))
 
 

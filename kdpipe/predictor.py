@@ -38,6 +38,7 @@ class Predictor:
     def load(cls, folder: str | Path, device: str = "cpu") -> Predictor:
         """A student's folder in the store, or any checkpoint with a trained head. Raises UserError."""
         path = modelfolder.find(folder)
+        modelfolder.check_weights(path)
         names = None if (path / modelfolder.CARD).is_file() else modelfolder.hf_labels(path)
         return cls(modelfolder.load(path, names), device)
 
@@ -45,38 +46,42 @@ class Predictor:
     def labels(self) -> tuple[str, ...]:
         return self.loaded.card.labels
 
-    def __call__(self, texts: Sequence[Text]) -> list[Answer]:
-        """One answer for each text, in order. Raises UserError for an empty text, naming its position."""
-        logits = self.logits(texts)
+    def __call__(self, texts: Sequence[Text], first: int = 1) -> list[Answer]:
+        """One answer for each text, in order.
+
+        Raises UserError for an empty text, naming its row; `first` is the number of the first one.
+        """
+        logits = self.logits(texts, first)
         return [self._answer(row) for row in logits]
 
-    def logits(self, texts: Sequence[Text]) -> np.ndarray:
+    def logits(self, texts: Sequence[Text], first: int = 1) -> np.ndarray:
         """Texts [n] -> float32 [n, C]."""
         from kdpipe.train import predict
 
         if not len(texts):
             return np.empty((0, self.loaded.card.outputs), np.float32)
-        encoded = self.loaded.vocab.encode(self._rows(texts), self.loaded.max_length)
+        encoded = self.loaded.vocab.encode(self._rows(texts, first), self.loaded.max_length)
         return predict(self.loaded.model, encoded, device=self.device)
 
     def stream(self, texts: Iterable[Text], size: int = 1024) -> Iterator[tuple[Text, Answer]]:
         """Any number of texts in constant memory."""
         held: list[Text] = []
+        done = 0
         for text in texts:
             held.append(text)
             if len(held) == size:
-                yield from zip(held, self(held), strict=True)
-                held = []
-        yield from zip(held, self(held), strict=True)
+                yield from zip(held, self(held, done + 1), strict=True)
+                done, held = done + size, []
+        yield from zip(held, self(held, done + 1), strict=True)
 
-    def _rows(self, texts: Sequence[Text]) -> pa.Table:
+    def _rows(self, texts: Sequence[Text], start: int) -> pa.Table:
         pairs = [isinstance(t, tuple) for t in texts]
         if any(pairs) != all(pairs) or (pairs[0] != self.loaded.card.pair and self._knows_pairs()):
             wanted = "pairs (text_a, text_b)" if self.loaded.card.pair else "single texts"
             raise UserError(f"this model was trained on {wanted}; give each row as such")
         first = [t[0] if isinstance(t, tuple) else t for t in texts]
         second = [t[1] if isinstance(t, tuple) else None for t in texts]
-        empty = [i + 1 for i, (a, b) in enumerate(zip(first, second, strict=True)) if not a.strip() or b == ""]
+        empty = [i for i, (a, b) in enumerate(zip(first, second, strict=True), start) if not a.strip() or b == ""]
         if empty:
             raise UserError(f"empty text in row {', '.join(map(str, empty[:5]))}: there is nothing to label")
         a, b = pa.chunked_array([pa.array(first, pa.string())]), pa.chunked_array([pa.array(second, pa.string())])

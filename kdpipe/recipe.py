@@ -11,11 +11,11 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from kdpipe import catalog
+from kdpipe import catalog, transfer
 from kdpipe.errors import UserError, did_you_mean
 from kdpipe.resources import folder
 from kdpipe.store import safe_name
-from kdpipe.types import Task
+from kdpipe.types import Round, Task
 
 
 class Part(BaseModel):
@@ -57,11 +57,12 @@ class Phase(BaseModel):
     embeddings: APart | None = None
     augment: tuple[APart, ...] = ()
     unlabelled: tuple[str, ...] = ()
-    augment_seed: int = 0
+    augment_seed: Annotated[int, Field(ge=0)] = 0
     tagger: str = "kdpipe"
-    loss: tuple[APart, ...] = (Part(name="hard"),)
+    loss: Annotated[tuple[APart, ...], Field(min_length=1)] = (Part(name="hard"),)
     train: dict[str, Any] = Field(default_factory=dict)
-    seed: int | None = None  # a phase with a seed of its own is trained once and shared by all seeds of the recipe
+    # a phase with a seed of its own is trained once and shared by all seeds of the recipe
+    seed: Annotated[int, Field(ge=0)] | None = None
     max_length: Annotated[int, Field(ge=3, le=100_000)] = 128
 
     def operators(self) -> list[dict[str, Any]]:
@@ -75,7 +76,7 @@ class Recipe(BaseModel):
     name: str
     citation: str
     task: Task
-    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
     phase: Annotated[tuple[Phase, ...], Field(min_length=1)]
 
     def named(self, name: str) -> Phase:
@@ -114,18 +115,14 @@ def load(
     from kdpipe.tasks.load import load as load_task
 
     path = _find(ref)
-    text = path.read_text(encoding="utf-8")
-    try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as e:
-        raise UserError(f"{path}: not TOML: {e}") from None
+    text, raw = _read(path)
     faults: list[str] = []
     for override in overrides:
         faults += _override(raw, override)
     if seeds is not None:
         raw["seeds"] = list(seeds)
     if teacher is not None:
-        _replace_teacher(raw, teacher)
+        faults += _replace_teacher(raw, teacher)
     ref_task = task if task is not None else raw.get("task")
     try:
         loaded = load_task(ref_task) if ref_task is not None else None
@@ -146,6 +143,20 @@ def load(
 
 
 _NO_TASK = Task("?", "classification", ("a", "b"), ("accuracy",), {})
+
+
+def _read(path: Path) -> tuple[str, dict[str, Any]]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        raw = tomllib.loads(text)
+    except UnicodeDecodeError as e:
+        raise UserError(f"{path}: not UTF-8 at byte {e.start}") from None
+    except tomllib.TOMLDecodeError as e:
+        raise UserError(f"{path}: not TOML: {e}") from None
+    phases = raw.get("phase", [])
+    if not isinstance(phases, list) or not all(isinstance(p, dict) for p in phases):
+        raise UserError(f"{path}: 'phase' must be a list of tables; write [[phase]] with two brackets")
+    return text, raw
 
 
 def _find(ref: str | Path) -> Path:
@@ -190,11 +201,19 @@ def _override(raw: dict, override: str) -> list[str]:
     return []
 
 
-def _replace_teacher(raw: dict, checkpoint: str) -> None:
-    asked = {p.get("teacher") for p in raw.get("phase", [])} - {None}
+def _replace_teacher(raw: dict[str, Any], checkpoint: str) -> list[str]:
+    """Bring a checkpoint in the place of every phase that is asked, for answers, vectors or tokens; faults."""
+    phases = raw.get("phase", [])
+    parts = [p.get(key) for p in phases for key in ("embeddings", "vocab")]
+    asked = {p.get("teacher") for p in phases} | {p.get("from") for p in parts if isinstance(p, dict)} - {None}
+    names = {p.get("name") for p in phases} & asked
+    if not names:
+        return [f"--teacher {checkpoint}: no phase of this recipe asks a teacher"]
+    kept = ("name", "label_names", "max_length")
     raw["phase"] = [
-        {"name": p["name"], "checkpoint": checkpoint} if p.get("name") in asked else p for p in raw.get("phase", [])
+        {**{k: p[k] for k in kept if k in p}, "checkpoint": checkpoint} if p.get("name") in names else p for p in phases
     ]
+    return []
 
 
 def _sentence(path: Path, raw: dict, error: Any) -> str:
@@ -221,6 +240,17 @@ def _step(here: Any, key: Any) -> Any:
         return here[key]
     except (KeyError, IndexError, TypeError):
         return None
+
+
+def transfer_settings(phase: Phase) -> dict[str, Any]:
+    """A phase's arguments for `transfer.key` and `transfer.build`."""
+    return {
+        "operators": phase.operators(),
+        "unlabelled": [Path(p) for p in phase.unlabelled],
+        "seed": phase.augment_seed,
+        "where": Round(),
+        "tagger": phase.tagger,
+    }
 
 
 # ---- what pydantic cannot know: names, references, arguments of parts
@@ -253,6 +283,12 @@ def _check_references(where: str, phase: Phase, earlier: list[str]) -> list[str]
     for key, name in named.items():
         if name is not None and name not in earlier:
             faults.append(f"{where} -> {key}: no earlier phase '{name}'{did_you_mean(str(name), earlier)}")
+    if phase.embeddings is not None and phase.embeddings.name in catalog.names("embeddings"):
+        if catalog.find("embeddings", phase.embeddings.name).needs_teacher and not earlier:
+            faults.append(f"{where} -> embeddings: '{phase.embeddings.name}' takes vectors from an earlier phase")
+        path = phase.embeddings.arguments.get("path")
+        if path is not None and not Path(str(path)).is_file():
+            faults.append(f"{where} -> embeddings -> path: no file {path}")
     if phase.checkpoint is None and phase.model is None:
         faults.append(f"{where}: needs a model (to train) or a checkpoint (to bring)")
     if phase.checkpoint is not None and (phase.model or phase.teacher or phase.augment):
@@ -265,18 +301,29 @@ def _check_references(where: str, phase: Phase, earlier: list[str]) -> list[str]
 def _check_parts(where: str, recipe: Recipe, phase: Phase, earlier: list[str], known_task: bool) -> list[str]:
     faults = []
     if phase.model is not None:
-        faults += _check_part(f"{where} -> model", "models", phase.model)
+        faults += _check_model(f"{where} -> model", recipe, phase.model, known_task)
     if phase.vocab is not None:
         faults += _check_vocab(f"{where} -> vocab", phase, earlier)
     if phase.embeddings is not None:
-        faults += _check_part(f"{where} -> embeddings", "embeddings", phase.embeddings, extra={"from"})
+        faults += _check_part(f"{where} -> embeddings", "embeddings", phase.embeddings, extra={"from"}, make=True)
     for i, part in enumerate(phase.augment):
         faults += _check_part(f"{where} -> augment[{i}]", "augment", part, make=True)
+    if known_task and not faults and (phase.augment or phase.unlabelled):
+        faults += _try(where, lambda: transfer.key(recipe.task, **transfer_settings(phase)))
     for i, part in enumerate(phase.loss):
         here = f"{where} -> loss[{i}]"
         faults += _check_part(here, "objectives", part, extra={"weight"}, make=True)
         faults += _check_loss(here, recipe, phase, part, known_task)
     return faults
+
+
+def _check_model(where: str, recipe: Recipe, part: Part, known_task: bool) -> list[str]:
+    """Names of arguments, and their values by building the network small; a checkpoint is read only when it runs."""
+    faults = _check_part(where, "models", part)
+    if faults or not known_task or "checkpoint" in str(part.arguments):
+        return faults
+    found = catalog.find("models", part.name)
+    return _try(where, lambda: found(vocab_size=3, outputs=recipe.task.outputs, vectors=None, **part.arguments))
 
 
 def _check_part(where: str, room: str, part: Part, extra: Iterable[str] = (), make: bool = False) -> list[str]:
@@ -312,6 +359,8 @@ def _check_vocab(where: str, phase: Phase, earlier: list[str]) -> list[str]:
         if k not in allowed
     ]
     asked = part.arguments.get("from")
+    if asked is not None and len(part.arguments) > 1:
+        faults.append(f"{where}: the tokens come from '{asked}'; take {', '.join(set(part.arguments) - {'from'})} away")
     if asked is not None and asked not in earlier:
         faults.append(f"{where} -> from: no earlier phase '{asked}'{did_you_mean(str(asked), earlier)}")
     elif asked is not None and not hasattr(found, "from_checkpoint"):
@@ -330,10 +379,13 @@ def _check_loss(where: str, recipe: Recipe, phase: Phase, part: Part, known_task
     if part.name not in catalog.names("objectives"):
         return faults
     objective = catalog.find("objectives", part.name)
-    if objective.needs and phase.teacher is None:
+    try:
+        needs = objective(**part.without("weight").arguments).needs
+    except (UserError, TypeError, ValueError):  # said by _check_part
+        needs = objective.needs
+    if needs and phase.teacher is None:
         faults.append(
-            f"{where}: '{part.name}' reads a teacher's {', '.join(sorted(objective.needs))}; "
-            'name one: teacher = "..."'
+            f"{where}: '{part.name}' reads a teacher's {', '.join(sorted(needs))}; name one: teacher = \"...\""
         )
     if known_task and recipe.task.kind not in objective.kinds:
         faults.append(f"{where}: '{part.name}' is not defined for {recipe.task.kind} (task '{recipe.task.name}')")

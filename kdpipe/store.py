@@ -32,11 +32,13 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
+from safetensors import SafetensorError
 
 import kdpipe
 from kdpipe.errors import UserError
 
 COMPLETE = "_complete.json"
+_PART = re.compile(r"part-[0-9a-f]{32}\.parquet")
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
 
@@ -52,7 +54,10 @@ class Store:
 
     def __init__(self, root: str | os.PathLike):
         self.root = str(root)
-        self.fs, self.path = fsspec.core.url_to_fs(self.root)
+        try:
+            self.fs, self.path = fsspec.core.url_to_fs(self.root)
+        except (ValueError, ImportError) as e:
+            raise UserError(f"store '{self.root}': {e}; give a folder, or a URL that fsspec can open") from None
         self.local = "file" in (self.fs.protocol if isinstance(self.fs.protocol, tuple) else (self.fs.protocol,))
 
     # ---- places
@@ -108,7 +113,12 @@ class Store:
         """Paths of a folder's parts, by name; of a finished set, those that its list names."""
         if self.is_complete(folder):
             return [f"{folder}/{name}" for name in self.complete(folder)["parts"]]
-        return sorted(self.fs.glob(f"{folder}/part-*.parquet"))
+        try:
+            found = self.fs.ls(folder, detail=False)
+        except FileNotFoundError:
+            return []
+        names = (path.rsplit("/", 1)[-1] for path in found)
+        return sorted(f"{folder}/{name}" for name in names if _PART.fullmatch(name))
 
     def read_part(self, path: str, columns: list[str] | None = None) -> pa.Table:
         """A part whose bytes are those that were written; anything else is refused by name (UserError)."""
@@ -118,9 +128,11 @@ class Store:
             raise UserError(f"{path}: this part is listed but missing; delete its folder to make it again") from None
         named = path.rsplit("part-", 1)[-1].removesuffix(".parquet")
         if xxhash.xxh3_128_hexdigest(data) != named:
+            folder = path.rsplit("/", 1)[0]
+            away = f"the folder {folder}" if self.is_complete(folder) else "this file"
             raise UserError(
                 f"{path}: broken part, its {len(data)} bytes are not those that were written; "
-                "move it away and run again: its rows alone are made anew"
+                f"move {away} away and run again: only that is made anew"
             )
         return pq.read_table(pa.BufferReader(data), columns=columns)
 
@@ -158,6 +170,11 @@ class Store:
     def exists(self, path: str) -> bool:
         return self.fs.exists(path)
 
+    def clear(self, folder: str) -> None:
+        """Take away the parts of a folder that nothing refers to yet."""
+        for path in self.parts(folder):
+            self.fs.rm_file(path)
+
     def add_cost(self, stage: str, key: str, seconds: float, rows: int) -> None:
         """Work done on an artefact, added to what was done before (by a run that was killed, say)."""
         before = self.read_cost(stage, key)
@@ -189,6 +206,8 @@ class Store:
             try:
                 yield scratch
                 self._publish(scratch, target)
+            except SafetensorError as e:  # how safetensors reports a write that the system refused
+                raise UserError(f"{target}: cannot write ({e}); nothing stored was changed; make room first") from e
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
 
@@ -252,6 +271,8 @@ def full_disk_said_plainly(where: str) -> Iterator[None]:
             errno.EROFS: "the file system is read-only",
             errno.EACCES: "this user may not write there",
             errno.EPERM: "this user may not write there",
+            errno.ENOTDIR: "a file is where a folder should be",
+            errno.EEXIST: "a file is where a folder should be",
         }
         if e.errno not in reasons:
             raise

@@ -14,6 +14,7 @@ import pyarrow as pa
 from safetensors.numpy import load_file, save_file
 
 from kdpipe import catalog, modelfolder, transfer
+from kdpipe.errors import UserError
 from kdpipe.job import (
     Job,
     load_model,
@@ -46,7 +47,8 @@ def train_phase(job: Job, phase: Phase, seed: int) -> str:
     task, key = job.recipe.task, model_key(job, phase, seed)
     with loop.seeded(own):
         terms = [_term(p) for p in phase.loss]
-    rows, signals, asked = _material(job, phase, seed, frozenset().union(*(t.objective.needs for t in terms)))
+    rows = _rows(job, phase)
+    signals, asked = _signals(job, phase, seed, rows, frozenset().union(*(t.objective.needs for t in terms)))
     vocab = _vocabulary(job, phase, rows, seed)
     encoded = vocab.encode(rows, phase.max_length)
     dev = task.splits["dev"]
@@ -55,6 +57,7 @@ def train_phase(job: Job, phase: Phase, seed: int) -> str:
     vectors = _vectors(job, phase, part, vocab, seed)
     with loop.seeded(own):
         model = _build(part, len(vocab.tokens), task.outputs, vectors)
+    _check_reads(phase, model, vocab)
     labels = rows["label"].to_numpy(zero_copy_only=False).astype(np.float32)
     del rows
 
@@ -74,6 +77,21 @@ def train_phase(job: Job, phase: Phase, seed: int) -> str:
     return key
 
 
+def _check_reads(phase: Phase, model: Model, vocab: Vocabulary) -> None:
+    kind = type(vocab).__module__.rsplit(".", 1)[-1]
+    if kind not in model.reads:
+        raise UserError(f"{phase.name} -> vocab: the model reads {', '.join(sorted(model.reads))}, not {kind}")
+
+
+def prepare_vectors(job: Job) -> None:
+    """Take the teacher's token vectors once, before seeds are trained side by side and each would take its own."""
+    shared, seed = {p.name for p in job.shared}, job.recipe.seeds[0]
+    for phase in job.students:
+        if job.recipe.embeddings_from(phase) in shared and (phase.teacher is None or phase.teacher in shared):
+            vocab = _vocabulary(job, phase, _rows(job, phase), seed)
+            _vectors(job, phase, model_part(job, phase), vocab, seed)
+
+
 def is_small(phase: Phase) -> bool:
     """Whether a phase's network is trained on one core: then its bits do not depend on how many seeds run beside it."""
     return phase.model is not None and not catalog.find("models", phase.model.name).half
@@ -91,14 +109,22 @@ def _threads(n: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _material(job: Job, phase: Phase, seed: int, needs: frozenset[str]) -> tuple[pa.Table, dict[str, np.ndarray], int]:
-    """Rows to learn from, teacher signals in their order, and how many rows the teacher was asked for now."""
+def _rows(job: Job, phase: Phase) -> pa.Table:
+    """What a phase learns from: its transfer set, or the gold rows where no teacher is asked."""
     if phase.teacher is None:
-        return job.recipe.task.splits["train"], {}, 0
+        return job.recipe.task.splits["train"]
     transfer_set(job, phase)
-    rows = transfer.read(job.place, transfer_key(job, phase), ["id", "text_a", "text_b", "label"])
+    return transfer.read(job.place, transfer_key(job, phase), ["id", "text_a", "text_b", "label"])
+
+
+def _signals(
+    job: Job, phase: Phase, seed: int, rows: pa.Table, needs: frozenset[str]
+) -> tuple[dict[str, np.ndarray], int]:
+    """What the teacher says of the rows, in their order, and how many rows it was asked for now."""
+    if not needs:
+        return {}, 0
     cache = teacher_of(job, phase, seed)
-    return rows, {signal: cache.ask(signal, rows) for signal in sorted(needs)}, cache.asked
+    return {signal: cache.ask(signal, rows) for signal in sorted(needs)}, cache.asked
 
 
 def _vocabulary(job: Job, phase: Phase, rows: pa.Table, seed: int) -> Vocabulary:

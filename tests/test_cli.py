@@ -99,7 +99,7 @@ def test_predict_from_arguments_file_and_standard_input(student, tmp_path):
         kdpipe("predict", student, "--file", tmp_path / "in.txt", "--format", "json"),
         kdpipe("predict", student, "--format", "json", stdin="\n".join(texts) + "\n"),
     ]
-    rows = [[json.loads(line) for line in done.stdout.splitlines() if line] for done in answers]
+    rows = [[json.loads(line) for line in done.stdout.split("\n") if line] for done in answers]
     assert len(rows[0]) == 3 and rows[0] == rows[1] == rows[2]
     assert {r["label"] for r in rows[0]} <= {"good", "bad"}
 
@@ -130,8 +130,7 @@ def test_a_model_folder_holds_no_pickle(student):
         (("predict", "/no/such/folder", "x"), "no such model folder"),
         (("predict", ".", "x"), "not a model folder"),
         (("sql",), "say a select"),
-        (("sql", "select * from leaderbord"), "leaderboard"),
-        (("sql", "select 1", "--format", "xml"), "xml"),
+        (("sql", "select 1"), "no such store"),
     ],
 )
 def test_mistakes_get_one_clear_message(tmp_path, arguments, said):
@@ -167,16 +166,16 @@ def test_an_empty_text_to_predict_is_refused_by_row(student):
 
 
 def test_a_broken_part_is_named_and_nothing_else_changes(store, tiny_recipe, tiny_task):
-    part = next((store / "transfer").rglob("part-*.parquet"))
-    whole = part.read_bytes()
-    part.write_bytes(whole[:-9])
+    parts = {path: path.read_bytes() for path in (store / "transfer").rglob("part-*.parquet")}
+    for path, whole in parts.items():
+        path.write_bytes(whole[:-9])
     try:
-        refused(
-            kdpipe("run", tiny_recipe, "--task", tiny_task, "--store", store, "--seeds", "7", "--device", "cpu"),
-            part.name,
-        )
+        again = ("run", tiny_recipe, "--task", tiny_task, "--store", store, "--seeds", "7", "--device", "cpu")
+        refused(kdpipe(*again), "broken part", "part-")
+        assert not list((store / "runs").glob("*-s7-*"))
     finally:
-        part.write_bytes(whole)
+        for path, whole in parts.items():
+            path.write_bytes(whole)
 
 
 def test_a_full_disk_is_said_and_the_store_stays_whole(tmp_path, tiny_recipe, tiny_task):

@@ -120,14 +120,9 @@ def test_refused_writes_are_said_plainly(code):
         raise OSError(code, os.strerror(code))
 
 
-def test_a_device_that_is_really_full(store):
-    with (
-        pytest.raises(UserError, match="disk is full"),
-        full_disk_said_plainly("/dev/full"),
-        open("/dev/full", "wb") as f,
-    ):
-        f.write(b"x" * 100_000)
-        f.flush()
+def test_a_device_that_is_really_full():
+    with pytest.raises(UserError, match="disk is full"), full_disk_said_plainly("/dev/full"):
+        Path("/dev/full").write_bytes(b"x")
 
 
 @given(st.lists(st.tuples(st.text(), st.none() | st.text()), max_size=20))

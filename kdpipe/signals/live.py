@@ -26,6 +26,8 @@ def pick_device(asked: str) -> str:
         return "cuda" if there else "cpu"
     if asked.startswith("cuda") and not there:
         raise UserError(f"device '{asked}': this machine has no GPU that PyTorch can use; take --device cpu or auto")
+    if asked.startswith("cuda:") and asked not in {f"cuda:{i}" for i in range(torch.cuda.device_count())}:
+        raise UserError(f"device '{asked}': there are {torch.cuda.device_count()} GPUs here, counted from cuda:0")
     if asked not in ("cpu", "cuda") and not asked.startswith("cuda:"):
         raise UserError(f"device '{asked}': allowed are cpu, cuda, cuda:N and auto")
     return asked

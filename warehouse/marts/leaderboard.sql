@@ -1,4 +1,5 @@
--- One row per task, recipe, phase, role, student and operators: mean and deviation over seeds, newest settings only.
+-- One row per task, recipe, phase, role, student, operators and number of unlabelled rows: mean and standard deviation
+-- over seeds, newest settings only.
 with
 
 runs as (
@@ -20,6 +21,7 @@ select
     role,
     student,
     array_to_string(operators, '+') as operators,
+    unlabelled_rows,
     metric,
     count(*) as seeds,
     avg(dev_score) as dev_mean,
@@ -32,5 +34,5 @@ select
     avg(rows_per_second_at_64) as rows_per_second_at_64,
     avg(train_seconds) as train_seconds
 from runs
-group by task, recipe, phase, role, student, runs.operators, metric
+group by task, recipe, phase, role, student, runs.operators, unlabelled_rows, metric
 order by task, role desc, dev_mean desc, recipe, student

@@ -1,5 +1,5 @@
 -- One row per run. `is_latest` marks the runs that comparisons count: of each task, recipe, phase, role, student and
--- list of operators, the newest settings (all but the seed), and of these the newest run of each seed.
+-- list of operators, with or without unlabelled rows, the newest settings (all but the seed), and of these the newest run of each seed.
 with
 
 runs as (
@@ -9,7 +9,10 @@ runs as (
         started::timestamptz at time zone 'UTC' as started_utc,
         md5(concat_ws(
             '|', task_key, json_merge_patch(coalesce(settings, '{}'), '{"seed": null, "seeds": null}')::varchar
-        )) as variant
+        )) as variant,
+        coalesce(list_sum(list_transform(
+            list_filter(transfer_counts, lambda made: made.operator = 'unlabelled'), lambda made: made.rows
+        )), 0)::bigint as unlabelled_rows
     from raw.runs
 
 )
@@ -36,6 +39,7 @@ select
     model as model_key,
     teacher_rows_asked,
     coalesce(operators, []) as operators,
+    unlabelled_rows,
     parameters.total as parameters,
     parameters.embedding as embedding_parameters,
     parameters.non_embedding as non_embedding_parameters,
@@ -54,10 +58,10 @@ select
 from runs
 window
     group_newest_first as (
-        partition by task, recipe, phase, role, student, operators
+        partition by task, recipe, phase, role, student, operators, unlabelled_rows
         order by started_utc desc, run desc
     ),
     seed_newest_first as (
-        partition by task, recipe, phase, role, student, operators, variant, seed
+        partition by task, recipe, phase, role, student, operators, unlabelled_rows, variant, seed
         order by started_utc desc, run desc
     )
