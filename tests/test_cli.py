@@ -91,6 +91,18 @@ def test_sql_that_writes_or_reads_elsewhere_is_refused(store, tmp_path, statemen
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("select * from leaderbord",), "leaderboard"),
+        (("select dev_meen from leaderboard",), "dev_mean"),
+        (("select 1", "--format", "xml"), "xml"),
+    ],
+)
+def test_mistakes_in_sql_are_said_with_what_there_is(store, arguments, said):
+    refused(kdpipe("sql", *arguments, "--store", store), said)
+
+
 def test_predict_from_arguments_file_and_standard_input(student, tmp_path):
     texts = ["the film was lovely", "عرض ممل 🙂 \u2028 dull", "x" * 5000]
     (tmp_path / "in.txt").write_text("\n".join(texts) + "\n", encoding="utf-8")
