@@ -10,9 +10,15 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope="session")
 def datasets() -> Path:
-    """The folder of public datasets: $KDPIPE_DATASETS, by default ../shared/datasets beside the checkout."""
-    folder = Path(os.environ.get("KDPIPE_DATASETS", ROOT.parent / "shared" / "datasets"))
-    assert folder.is_dir(), f"{folder} is missing: set KDPIPE_DATASETS to the folder of datasets"
+    """The folder of public datasets: $KDPIPE_DATASETS, by default ../shared/datasets beside the checkout.
+
+    They are third parties' and not shipped: without them the tests on real data are left out, unless they were named.
+    """
+    named = os.environ.get("KDPIPE_DATASETS")
+    folder = Path(named) if named else ROOT.parent / "shared" / "datasets"
+    if not named and not folder.is_dir():
+        pytest.skip("the public datasets are not on this machine; set KDPIPE_DATASETS to their folder")
+    assert folder.is_dir(), f"KDPIPE_DATASETS names {folder}, which is no folder"
     return folder
 
 
