@@ -122,7 +122,8 @@ def train_student(order: Order, seed: int) -> dict[str, Any]:
 @stage(name="train-student", task_run_name="{order.name} seed {seed}")
 def train_student_apart(order: Order, seed: int) -> dict[str, Any]:
     """The same in a process of its own: threads of one process share torch's random state."""
-    return asdict(phases.train_apart(order.job(), seed))
+    with bars_as_artifacts():
+        return asdict(phases.train_apart(order.job(), seed))
 
 
 @stage(name="evaluate-student", task_run_name="{order.name} seed {seed}")

@@ -116,6 +116,31 @@ def recipes() -> None:
 
 
 @app.command()
+def tasks(
+    name: Annotated[str | None, typer.Argument(help="A shipped task, task.toml or a data file.")] = None,
+) -> None:
+    """The tasks that come along; of one task its classes, metrics, and the size, balance and overlap of its splits."""
+    from kdpipe.tasks.load import available, describe, load
+
+    if name is None:
+        print("\n".join(available()))
+        return
+    about = describe(load(name))
+    for key, value in about.items():
+        if key != "splits":
+            print(f"{key:8} {', '.join(value) if isinstance(value, list) else value}")
+    print(_splits(about["splits"]))
+
+
+def _splits(splits: dict[str, dict[str, object]]) -> str:
+    import pyarrow as pa
+
+    from kdpipe.render import render
+
+    return render(pa.Table.from_pylist([{"split": name, **facts} for name, facts in splits.items()]), "table")
+
+
+@app.command()
 def sql(
     query: Annotated[str | None, typer.Argument(help="A select, or the name of a view.")] = None,
     store: StorePath = STORE,

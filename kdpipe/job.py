@@ -96,11 +96,11 @@ def _settled(job: Job, phase: Phase) -> dict[str, Any]:
 
 
 def model_part(job: Job, phase: Phase) -> Part:
-    """The phase's model; on pairs, a model that reads one segment is put inside a siamese one."""
+    """The phase's model; on pairs, a model that reads one text is put inside the one that it names for them."""
     part = catalog.find("models", phase.model.name)
     if job.recipe.task.pair and part.segments == 1 and not part.packs_pairs:
         head = {k: v for k, v in phase.model.arguments.items() if k in ("fc", "dropout")}
-        return Part(name="siamese", arguments={"encoder": phase.model.settings(), **head})
+        return Part(name=part.on_pairs, arguments={"encoder": phase.model.settings(), **head})
     return phase.model
 
 

@@ -1,12 +1,19 @@
 """Progress bars with rate and time left; flows listen in to show the same in Prefect."""
 
+import os
+import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar, copy_context
+from multiprocessing.connection import Client, Connection
+from multiprocessing.connection import Listener as Socket
 
 from tqdm.auto import tqdm
 
 Listener = Callable[[str, int, int], None]  # stage, done, total
+Address = tuple[str | tuple[str, int], bytes]  # where to tell, and the key that proves who tells
+SECONDS_BETWEEN = 0.5  # a process apart tells no more often
 _listeners: ContextVar[tuple[Listener, ...]] = ContextVar("listeners", default=())
 
 
@@ -31,3 +38,57 @@ def listening(listener: Listener) -> Iterator[None]:
         yield
     finally:
         _listeners.reset(token)
+
+
+@contextmanager
+def overheard() -> Iterator[Address]:
+    """While inside, what another process tells to this address (see `telling`) reaches the listeners of this context."""
+    key = os.urandom(16)
+    with Socket(authkey=key) as socket:
+        thread = threading.Thread(target=copy_context().run, args=(_relay, socket), daemon=True)
+        thread.start()
+        try:
+            yield socket.address, key
+        finally:
+            _end(socket.address, key, thread)
+
+
+def _relay(socket: Socket) -> None:
+    with socket.accept() as told:
+        _repeat(told)
+
+
+def _repeat(told: Connection) -> None:
+    while True:
+        try:
+            said = told.recv()
+        except EOFError:
+            return
+        for listener in _listeners.get():
+            listener(*said)
+
+
+def _end(address: str | tuple[str, int], key: bytes, thread: threading.Thread) -> None:
+    """Wake a thread to which nobody ever came: the process apart died before it could tell anything."""
+    thread.join(1)
+    if thread.is_alive():
+        Client(address, authkey=key).close()
+        thread.join()
+
+
+@contextmanager
+def telling(address: Address) -> Iterator[None]:
+    """In a process apart: its bars are told to the address that `overheard` gave."""
+    place, key = address
+    with Client(place, authkey=key) as line:
+        told: dict[str, float] = {}
+
+        def tell(stage: str, done: int, total: int) -> None:
+            now = time.monotonic()
+            if done >= total or now >= told.get(stage, 0) + SECONDS_BETWEEN:
+                told[stage] = now
+                with suppress(OSError):  # nobody listens any more: no reason to end the work
+                    line.send((stage, done, total))
+
+        with listening(tell):
+            yield

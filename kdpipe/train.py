@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
 import time
@@ -219,35 +218,6 @@ def predict(model: Model, data: Encoded, device: str | torch.device = "cpu", bat
 @contextmanager
 def _silence() -> Iterator[Callable[[int], None]]:
     yield lambda n: None
-
-
-def measure_speed(model: Model, data: Encoded, batch_sizes: Sequence[int] = (1, 64), seconds: float = 2.0,
-                  device: str | torch.device = "cpu") -> dict[int, float]:
-    """Rows per second of inference by batch size, with padding into batches and present thread setting.
-
-    Rows are taken in batches of like length, in a fixed random order, for about so many seconds; the figure is the
-    median over five equal slices of that time, after a warm-up of a tenth of it.
-    """
-    model.to(device).eval()
-    return {size: _speed(model, data, size, seconds, torch.device(device)) for size in batch_sizes}
-
-
-@torch.inference_mode()
-def _speed(model: Model, data: Encoded, size: int, seconds: float, device: torch.device) -> float:
-    plan = batches.shuffled(batches.lengths(data), size, seed=0, epoch=0)
-    feed = itertools.cycle(plan)
-    _rows_within(model, data, feed, seconds / 10, device)
-    return float(np.median([_rows_within(model, data, feed, seconds / 5, device) for _ in range(5)]))
-
-
-def _rows_within(model: Model, data: Encoded, feed: Iterator[np.ndarray], seconds: float,
-                 device: torch.device) -> float:
-    start, done = time.perf_counter(), 0
-    while not done or time.perf_counter() - start < seconds:
-        rows = next(feed)
-        model(to_device(collate(data, rows), device)).logits.cpu()
-        done += len(rows)
-    return done / (time.perf_counter() - start)
 
 
 def _check(model: Model, terms: Sequence[Term], data: Encoded, labels: np.ndarray,

@@ -80,7 +80,7 @@ def train_phase(job: Job, phase: Phase, seed: int) -> str:
 def _check_reads(phase: Phase, model: Model, vocab: Vocabulary) -> None:
     kind = type(vocab).__module__.rsplit(".", 1)[-1]
     if kind not in model.reads:
-        raise UserError(f"{phase.name} -> vocab: the model reads {', '.join(sorted(model.reads))}, not {kind}")
+        raise UserError(f"{phase.name} -> vocab: the model reads {', '.join(model.reads)}, not {kind}")
 
 
 def prepare_vectors(job: Job) -> None:
@@ -129,15 +129,15 @@ def _signals(
 
 def _vocabulary(job: Job, phase: Phase, rows: pa.Table, seed: int) -> Vocabulary:
     """Built from train and made rows, or taken from the teacher, or the one that the model's checkpoint came with."""
-    checkpoint, packed = phase.model.arguments.get("checkpoint"), catalog.find("models", phase.model.name).packs_pairs
-    part = phase.vocab or Part(name="wordpieces" if packed else "words")
+    model, checkpoint = catalog.find("models", phase.model.name), phase.model.arguments.get("checkpoint")
+    part, packed = phase.vocab or Part(name=model.reads[0]), model.packs_pairs
     room, arguments = catalog.find("vocab", part.name), part.without("from").arguments
     if checkpoint and phase.vocab is None:
         return room.from_checkpoint(modelfolder.find(checkpoint), packed=packed)
     if part.arguments.get("from"):
         asked = job.recipe.named(part.arguments["from"])
         return room.from_checkpoint(model_folder(job, asked, seed), packed=packed, **arguments)
-    return room.build(_texts(rows), **arguments, **({"packed": packed} if part.name == "wordpieces" else {}))
+    return room.build(_texts(rows), packed=packed, **arguments)
 
 
 def _texts(rows: pa.Table) -> pa.ChunkedArray:

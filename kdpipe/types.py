@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
@@ -209,8 +209,7 @@ class SignalSource(Protocol):
 
 @dataclass(frozen=True)
 class Round:
-    """Where a phase stands when operators are asked for rows. Later operators look at the student through it."""
+    """Where a phase stands when operators are asked for rows."""
 
     index: int = 0
     seed: int = 0
-    extra: Mapping[str, object] = field(default_factory=dict)

@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from typing import TypeVar
 
+from kdpipe import progress
+
 Result = TypeVar("Result")
 
 _work: Callable | None = None  # in a worker process: what it was started for
@@ -45,11 +47,19 @@ def in_order(work: Callable[..., Result], tasks: Iterable[tuple], workers: int) 
 
 
 def apart(work: Callable[..., Result], *task: object) -> Result:
-    """work(*task) in a process of its own: for work that sets the process's threads or random state."""
+    """work(*task) in a process of its own: for work that sets the process's threads or random state.
+
+    Its progress bars are told to whoever listens here.
+    """
     from joblib.externals.loky import ProcessPoolExecutor
 
-    with ProcessPoolExecutor(1) as pool:
-        return pool.submit(work, *task).result()
+    with progress.overheard() as address, ProcessPoolExecutor(1) as pool:
+        return pool.submit(_told, address, work, task).result()
+
+
+def _told(address: progress.Address, work: Callable[..., Result], task: tuple) -> Result:
+    with progress.telling(address):
+        return work(*task)
 
 
 def _receive(work: Callable) -> None:

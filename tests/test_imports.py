@@ -12,8 +12,8 @@ ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("augment", "embeddings", "models", "objectives", "tasks", "vocab")
 # From the ground up. A unit imports only what stands on a line above its own, and inside a room the room itself.
 LAYERS = (
-    ("draws", "errors", "progress", "resources", "types", "workers"),
-    ("catalog", "idset", "schedules"),
+    ("draws", "errors", "progress", "resources", "types"),
+    ("catalog", "idset", "schedules", "workers"),
     ROOMS,
     ("batches", "optim", "readonly", "render", "runs", "settings", "sources", "store"),
     ("making", "modelfolder", "neighbours", "plain", "tags", "train", "warehouse"),

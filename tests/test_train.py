@@ -15,7 +15,7 @@ from kdpipe.models.siamese import Siamese
 from kdpipe.objectives.hard import Hard
 from kdpipe.objectives.logit_mse import LogitMSE
 from kdpipe.schedules import as_schedule
-from kdpipe.train import Settings, Term, fit, measure_speed, predict, seeded
+from kdpipe.train import Settings, Term, fit, predict, seeded
 from kdpipe.types import Encoded, Ragged
 
 WORDS = 3000  # enough for the table to be trained by rows
@@ -165,11 +165,6 @@ def test_predict_shows_a_bar_only_when_it_has_a_title():
         with contextlib.redirect_stderr(io.StringIO()) as shown:
             predict(built(), DATA, title=title)
         assert ("answering" in shown.getvalue()) == said
-
-
-def test_speed_is_measured_at_each_batch_size():
-    found = measure_speed(built(), DATA, batch_sizes=(1, 16), seconds=0.1)
-    assert set(found) == {1, 16} and found[16] > found[1] > 0
 
 
 def test_a_model_of_one_text_refuses_pairs_and_the_other_way_round():

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from kdpipe.errors import UserError
-from kdpipe.workers import cores, in_order
+from kdpipe.progress import bar, listening
+from kdpipe.workers import apart, cores, in_order
 
 
 class Sum:
@@ -18,6 +19,17 @@ class Sum:
 
     def __call__(self, a: int, b: int) -> tuple[int, int]:
         return self.start + a + b, os.getpid()
+
+
+def count_to(n: int) -> int:
+    with bar("count", n) as advance:
+        for _ in range(n):
+            advance(1)
+    return os.getpid()
+
+
+def die() -> None:
+    os._exit(7)
 
 
 def refuse(n: int) -> int:
@@ -31,6 +43,19 @@ def test_results_come_in_the_order_of_endless_tasks(workers):
     results.close()
     assert [value for value, _ in found] == [100 + 3 * i for i in range(9)]
     assert (os.getpid() in {pid for _, pid in found}) == (workers == 1)
+
+
+def test_the_bars_of_a_process_apart_are_heard_here():
+    heard = []
+    with listening(lambda *said: heard.append(said)):
+        assert apart(count_to, 1000) != os.getpid()
+    assert heard[-1] == ("count", 1000, 1000)
+    assert [done for _, done, _ in heard] == sorted({done for _, done, _ in heard})
+
+
+def test_a_process_apart_that_dies_is_an_error_and_no_hang():
+    with pytest.raises(Exception, match="terminated"):
+        apart(die)
 
 
 def test_a_workers_error_is_the_callers():

@@ -20,9 +20,10 @@ class Model(nn.Module):
     vectors or None) from the pipeline; all its other arguments are what a recipe may say.
     """
 
-    reads: ClassVar[frozenset[str]]  # names of the vocabularies that it can read
+    reads: ClassVar[tuple[str, ...]]  # names of the vocabularies that it can read, the one by default first
     segments: ClassVar[int] = 1  # how many segments of a batch it reads; a siamese model reads 2
     packs_pairs: ClassVar[bool] = False  # whether it reads a pair as one segment with token types
+    on_pairs: ClassVar[str] = "siamese"  # the model that it is put inside where it can read only one text of a pair
     half: bool = False  # whether bfloat16 autocast serves its training on a GPU
 
     @abstractmethod

@@ -35,7 +35,7 @@ class Bert(Encoder):
     Raises UserError for checkpoints and arguments that cannot be.
     """
 
-    reads = frozenset({"wordpieces"})
+    reads = ("wordpieces",)
     packs_pairs = True
     half = True
 

@@ -30,7 +30,7 @@ class BiLSTM(Encoder):
     Raises UserError for arguments that cannot be.
     """
 
-    reads = frozenset({"words", "wordpieces"})
+    reads = ("words", "wordpieces")
 
     def __init__(self, vocab_size: int, outputs: int | None, vectors: np.ndarray | None = None, width: int = 300,
                  hidden: int = 150, fc: int = 200, dropout: float = 0.1, layers: int = 1,

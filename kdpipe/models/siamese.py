@@ -30,7 +30,7 @@ class Siamese(Model):
     Raises UserError for an unknown encoder or unknown arguments of it, all at once.
     """
 
-    reads = frozenset({"words", "wordpieces"})
+    reads = ("words", "wordpieces")
     segments = 2
 
     def __init__(self, vocab_size: int, outputs: int, vectors: np.ndarray | None = None,

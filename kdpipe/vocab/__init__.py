@@ -24,8 +24,11 @@ class Vocabulary(ABC):
 
     @classmethod
     @abstractmethod
-    def build(cls, texts: pa.ChunkedArray, **arguments) -> Vocabulary:
-        """From texts of train and made rows only; `arguments` are what the recipe says."""
+    def build(cls, texts: pa.ChunkedArray, packed: bool = False, **arguments) -> Vocabulary:
+        """From texts of train and made rows only; `arguments` are what the recipe says.
+
+        packed: a pair is wanted as one segment; a vocabulary that cannot do so leaves it two.
+        """
 
     @property
     @abstractmethod

@@ -39,7 +39,8 @@ class Words(Vocabulary):
         self._memo: dict[str, tuple[int, ...]] = {}
 
     @classmethod
-    def build(cls, texts: pa.ChunkedArray, size: int = 50_000, min_count: int = 1, lower: bool = True) -> Words:
+    def build(cls, texts: pa.ChunkedArray, size: int = 50_000, min_count: int = 1, lower: bool = True,
+              packed: bool = False) -> Words:
         """The most frequent words that occur at least min_count times; at most `size` ids, the first three included.
 
         The same for any order of the texts. Raises UserError for a size or a count that cannot be.

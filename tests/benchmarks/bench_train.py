@@ -23,7 +23,7 @@ from kdpipe.models.bilstm import BiLSTM
 from kdpipe.objectives.logit_mse import LogitMSE
 from kdpipe.optim import Optimiser
 from kdpipe.schedules import as_schedule
-from kdpipe.train import Settings, Term, fit, measure_speed, seeded
+from kdpipe.train import Settings, Term, fit, seeded
 from kdpipe.types import Encoded, Ragged
 
 DATASETS = Path(os.environ.get("KDPIPE_DATASETS", Path(__file__).resolve().parents[3] / "shared" / "datasets"))
@@ -102,17 +102,10 @@ def _median_ms(table: nn.Embedding, ids: list[torch.Tensor], step: Callable[[], 
     return round(1000 * statistics.median(spent[3:]), 2)
 
 
-def speed() -> dict[str, float]:
-    """Rows per second of inference."""
-    data, words = sentences(1500)
-    found = measure_speed(BiLSTM(words, 2), data)
-    return {f"batch_{size}_rows_per_second": round(value) for size, value in found.items()}
-
-
 def main() -> dict[str, object]:
     """All figures; the machine and its threads beside them."""
     return {"machine": platform.processor() or platform.machine(), "threads": torch.get_num_threads(),
-            "training": compare(), "inference": speed(),
+            "training": compare(),
             "token_tables": {str(rows): tables(rows) for rows in (15_000, 50_000)}}
 
 

@@ -64,7 +64,9 @@ def test_bars_and_tables_are_artifacts(server, runs):
     kinds = {(artifact.type, artifact.key) for artifact in server.read_artifacts()}
     assert {("table", "stages"), ("table", "leaderboard")} <= kinds
     progress = [artifact for artifact in server.read_artifacts() if artifact.type == "progress"]
-    assert progress and all(artifact.data == 100.0 for artifact in progress)
+    assert all(artifact.data == 100.0 for artifact in progress)
+    seeds = {"student-seed-0", "student-seed-1"}  # trained in processes of their own
+    assert seeds < {artifact.key for artifact in progress}
 
 
 def test_again_the_teacher_is_asked_nothing(order, runs):
