@@ -42,7 +42,7 @@ def listening(listener: Listener) -> Iterator[None]:
 
 @contextmanager
 def overheard() -> Iterator[Address]:
-    """While inside, what another process tells to this address (see `telling`) reaches the listeners of this context."""
+    """While inside, what another process tells this address (see `telling`) reaches the listeners of this context."""
     key = os.urandom(16)
     with Socket(authkey=key) as socket:
         thread = threading.Thread(target=copy_context().run, args=(_relay, socket), daemon=True)

@@ -66,10 +66,25 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 @contextmanager
-def _repeatable(device: torch.device) -> Iterator[None]:
+def cores_for(model: Model) -> Iterator[None]:
+    """One thread for a small network, which a second one only slows; all that PyTorch has for a large one.
+
+    So a small network's bits do not depend on the machine's number of cores either.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(before if model.half else 1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def _repeatable(model: Model, device: torch.device) -> Iterator[None]:
     """Deterministic kernels on a GPU; on a CPU all that is used here is deterministic for a number of threads."""
     if device.type != "cuda":
-        yield
+        with cores_for(model):
+            yield
         return
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS and cuDNN's LSTM repeat only with it
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
@@ -94,7 +109,8 @@ def fit(model: Model, terms: Sequence[Term], data: Encoded, labels: np.ndarray, 
     """
     run = _Run(model, terms, data, labels, signals, settings, seed, torch.device(device))
     start, curve, best = time.perf_counter(), [], _Best(model)
-    with seeded(seed), _repeatable(run.device), run.optimiser, bar(title, settings.epochs * len(data)) as advance:
+    rows = settings.epochs * len(data)
+    with _repeatable(model, run.device), seeded(seed), run.optimiser, bar(title, rows) as advance:
         for epoch in range(1, settings.epochs + 1):
             began = time.perf_counter()
             loss = run.epoch(epoch, advance)
@@ -201,7 +217,7 @@ def predict(model: Model, data: Encoded, device: str | torch.device = "cpu", bat
     most, budget = INFERENCE.get(device.type, INFERENCE["cuda"])
     plan = batches.by_length(batches.lengths(data), batch_size or most, tokens or budget)
     parts = []
-    with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype is not None):
+    with cores_for(model), torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype is not None):
         with bar(title, len(data)) if title else _silence() as advance:
             for rows in plan:
                 parts.append(model(to_device(collate(data, rows), device)).logits)

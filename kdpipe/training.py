@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,8 +65,7 @@ def train_phase(job: Job, phase: Phase, seed: int) -> str:
         return score(task.kind, task.labels, task.metrics[:1], gold, logits)[task.metrics[0]]
 
     settings, title = loop.Settings(**phase.train), f"{phase.name} seed {own}"
-    with _threads(1 if is_small(phase) else None):
-        fitted = loop.fit(model, terms, encoded, labels, signals, settings, dev_score, own, job.on, title)
+    fitted = loop.fit(model, terms, encoded, labels, signals, settings, dev_score, own, job.on, title)
     card = Card(
         _plain(part), task.kind, task.labels, task.outputs, len(vocab.tokens), task.pair, phase.max_length, task.name
     )
@@ -95,18 +93,6 @@ def prepare_vectors(job: Job) -> None:
 def is_small(phase: Phase) -> bool:
     """Whether a phase's network is trained on one core: then its bits do not depend on how many seeds run beside it."""
     return phase.model is not None and not catalog.find("models", phase.model.name).half
-
-
-@contextmanager
-def _threads(n: int | None) -> Iterator[None]:
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(n or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _rows(job: Job, phase: Phase) -> pa.Table:

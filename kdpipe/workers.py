@@ -47,14 +47,14 @@ def in_order(work: Callable[..., Result], tasks: Iterable[tuple], workers: int) 
 
 
 def apart(work: Callable[..., Result], *task: object) -> Result:
-    """work(*task) in a process of its own: for work that sets the process's threads or random state.
+    """work(*task) in another process, which stays for the next: for work that sets a process's threads or random state.
 
     Its progress bars are told to whoever listens here.
     """
-    from joblib.externals.loky import ProcessPoolExecutor
+    from joblib.externals.loky import get_reusable_executor
 
-    with progress.overheard() as address, ProcessPoolExecutor(1) as pool:
-        return pool.submit(_told, address, work, task).result()
+    with progress.overheard() as address:
+        return get_reusable_executor(cores(), timeout=60).submit(_told, address, work, task).result()
 
 
 def _told(address: progress.Address, work: Callable[..., Result], task: tuple) -> Result:

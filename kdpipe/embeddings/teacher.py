@@ -77,10 +77,10 @@ class _Encoder:
             raise UserError("embeddings 'teacher': the teacher must be a transformer (model 'bert'), since token "
                             "states are read from it; name another with from = \"...\", or take 'random' or 'file'")
         self.net, self.vocab, self.max_length = teacher.model.hf.base_model, teacher.vocab, teacher.max_length
-        depth, self.width = self.net.config.num_hidden_layers, self.net.config.hidden_size
-        self.layer = depth // 2 if layer is None else layer
-        if not 0 <= self.layer <= depth:
-            raise UserError(f"teacher -> layer: {layer}; this teacher has the layers 0 (token table) to {depth}")
+        self.depth, self.width = self.net.config.num_hidden_layers, self.net.config.hidden_size
+        self.layer = self.depth // 2 if layer is None else layer
+        if not 0 <= self.layer <= self.depth:
+            raise UserError(f"teacher -> layer: {layer}; this teacher has the layers 0 (token table) to {self.depth}")
 
     def batches(self, lengths: np.ndarray) -> Iterator[np.ndarray]:
         """Positions of texts, shortest first; a batch holds at most 4,096 tokens with its padding, or one text."""
@@ -102,9 +102,33 @@ class _Encoder:
         ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
         mask = torch.arange(ids.shape[1]) < torch.tensor([len(row) for row in rows])[:, None]
         with torch.inference_mode():
-            found = self.net(input_ids=ids.to(device), attention_mask=mask.long().to(device),
-                             output_hidden_states=True).hidden_states[self.layer]
-            return found[mask.to(device)].float().cpu()
+            return self._run(ids.to(device), mask.to(device))[mask.to(device)].float().cpu()
+
+    def _run(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Ids [B, N] -> states of the layer [B, N, H]; the layers above it are not computed where they can be found."""
+        stacks = [m for m in self.net.modules() if type(m).__name__ == "ModuleList" and len(m) == self.depth]
+        if len(stacks) != 1 or not 0 < self.layer < self.depth:
+            return self.net(input_ids=ids, attention_mask=mask.long(),
+                            output_hidden_states=True).hidden_states[self.layer]
+        hook = stacks[0][self.layer - 1].register_forward_hook(_stop)
+        try:
+            self.net(input_ids=ids, attention_mask=mask.long())
+        except _Reached as reached:
+            return reached.states
+        finally:
+            hook.remove()
+        raise AssertionError(f"the forward pass did not go through layer {self.layer}")
+
+
+class _Reached(Exception):
+    """Ends a forward pass at the layer that is wanted."""
+
+    def __init__(self, states: Tensor):
+        self.states = states
+
+
+def _stop(layer: Any, inputs: Any, output: Any) -> None:
+    raise _Reached(output[0] if isinstance(output, tuple) else output)
 
 
 def _add(encoder: _Encoder, texts: list[str], find: Callable[..., list[Run]], sums: Tensor, counts: Tensor) -> None:

@@ -24,7 +24,7 @@ class Model(nn.Module):
     segments: ClassVar[int] = 1  # how many segments of a batch it reads; a siamese model reads 2
     packs_pairs: ClassVar[bool] = False  # whether it reads a pair as one segment with token types
     on_pairs: ClassVar[str] = "siamese"  # the model that it is put inside where it can read only one text of a pair
-    half: bool = False  # whether bfloat16 autocast serves its training on a GPU
+    half: bool = False  # a large network: bfloat16 autocast on a GPU and all cores of a CPU serve it
 
     @abstractmethod
     def forward(self, batch: Batch) -> Outputs:
