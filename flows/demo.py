@@ -14,7 +14,7 @@ UNLABELLED = f'student.unlabelled=["{folder("data") / "support" / "unlabelled.tx
 RECIPES = {
     "labels_only": ("a teacher, and three students that see the labels alone", [STUDENT]),
     "tang2019": ("made and unlabelled rows, the teacher asked once, three students that learn from its answers",
-                 [STUDENT, UNLABELLED, 'student.augment=[{ name = "tang", copies = 5 }]', "student.train.epochs=12"]),
+                 [STUDENT, UNLABELLED, 'student.augment=[{ name = "tang", copies = 3 }]', "student.train.epochs=8"]),
 }
 
 RESULTS = """
