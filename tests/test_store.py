@@ -97,8 +97,38 @@ def test_costs_add_up(store):
     assert store.read_cost("teach", "k") == {"seconds": 2.0, "rows": 15}
 
 
-def test_any_fsspec_url_will_do():
-    store = Store("memory://kdpipe-test")
+@pytest.fixture
+def remote(tmp_path, monkeypatch):
+    """A store that is not on this machine's disk, and a cache folder of its own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return Store(f"memory://{tmp_path.name}")
+
+
+def test_half_an_upload_is_no_model(remote):
+    remote.fs.pipe_file(f"{remote.model('m')}/weights", b"half")  # killed before the rest
+    assert not remote.has_model("m") and not remote.local_model("m").exists()
+    with remote.new_model("m") as scratch:
+        (scratch / "weights").write_text("whole")
+    assert remote.has_model("m") and (remote.local_model("m") / "weights").read_text() == "whole"
+
+
+def test_half_a_download_is_no_model(remote, monkeypatch):
+    with remote.new_model("m") as scratch:
+        (scratch / "weights").write_text("whole")
+
+    def cut_off(source, target, recursive):
+        Path(target).mkdir()
+        (Path(target) / "weights").write_text("half")
+        raise ConnectionError("gone")
+
+    with monkeypatch.context() as broken, pytest.raises(ConnectionError):
+        broken.setattr(remote.fs, "get", cut_off)
+        remote.local_model("m")
+    assert (remote.local_model("m") / "weights").read_text() == "whole"
+
+
+def test_any_fsspec_url_will_do(remote):
+    store = remote
     folder = store.transfer("k")
     store.finish(folder, [store.write_part(folder, table())], {})
     assert store.read(folder).to_pydict() == table().to_pydict()
