@@ -1,4 +1,4 @@
-"""A set of 128-bit row ids in two flat arrays: 16 bytes a slot, whole batches at once, no Python object for each id."""
+"""Sets of 128-bit row ids in flat arrays: whole batches at once, no Python object for each id."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from kdpipe.types import ID
 
 _FULLEST = 0.6  # share of slots in use at which the table doubles: linear probing stays at about two looks
 _BATCH = 1 << 16  # slots moved at once when it doubles
+_ASKED = 1 << 20  # ids looked up at once
 
 
 def halves(ids: pa.Array | pa.ChunkedArray) -> np.ndarray:
@@ -26,6 +27,53 @@ def as_ids(halves: np.ndarray) -> pa.Array:
 def order(ids: np.ndarray) -> np.ndarray:
     """Ids uint64 [n, 2] -> the places that sort them, equal ids in the order they had: int64 [n]."""
     return np.lexsort((ids[:, 1], ids[:, 0]))
+
+
+class Places:
+    """Where each of many ids stands: built once by one sort, then asked for whole batches. 12 bytes an id beside them.
+
+    Sorts the leading bits of each id with its place in the bits below them: one sort of plain numbers, four times as
+    fast as sorting places by ids. Leading bits that are shared are told apart by the ids themselves.
+    """
+
+    def __init__(self, ids: np.ndarray):
+        """ids: uint64 [n, 2]; an id that stands more than once is found at any of its places."""
+        self.ids, self._bits = ids, np.uint64(len(ids).bit_length())
+        self._leading, place = _sorted(ids[:, 0], self._bits)
+        self._place = place.astype(np.uint32)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def find(self, ids: np.ndarray) -> np.ndarray:
+        """Ids uint64 [n, 2] -> the place of each, -1 where there is none: int64 [n]."""
+        found = np.full(len(ids), -1)
+        for start in range(0, len(ids) if len(self) else 0, _ASKED):
+            self._find(ids[start:start + _ASKED], found[start:start + _ASKED])
+        return found
+
+    def _find(self, ids: np.ndarray, found: np.ndarray) -> None:
+        asked = _sorted(ids[:, 0], np.uint64(_ASKED.bit_length()))[1]  # so that the search walks through memory once
+        wanted = ids[asked, 0] >> self._bits
+        at = np.searchsorted(self._leading, wanted)
+        while asked.size:
+            there = at < len(self)
+            there[there] = self._leading[at[there]] == wanted[there]
+            asked, at, wanted = asked[there], at[there], wanted[there]
+            place = self._place[at]
+            same = (self.ids[place] == ids[asked]).all(axis=1)
+            found[asked[same]] = place[same]
+            asked, at, wanted = asked[~same], at[~same] + 1, wanted[~same]
+
+
+def _sorted(numbers: np.ndarray, bits: np.uint64) -> tuple[np.ndarray, np.ndarray]:
+    """uint64 [n] -> all but their lowest bits in rising order, and where each of these stood: n is less than 2^bits."""
+    packed = numbers >> bits << bits
+    packed |= np.arange(len(numbers), dtype=np.uint64)
+    packed.sort()
+    place = (packed & ((np.uint64(1) << bits) - np.uint64(1))).astype(np.int64)
+    packed >>= bits
+    return packed, place
 
 
 class IdSet:

@@ -5,7 +5,8 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kdpipe.idset import IdSet, as_ids, halves, order
+from kdpipe import idset
+from kdpipe.idset import IdSet, Places, as_ids, halves, order
 from kdpipe.types import row_ids
 
 # Few values, many of them in one home slot (equal low bits): repeats and long probes are the rule.
@@ -37,6 +38,23 @@ def test_it_grows_and_forgets_nothing():
     assert seen.add(ids).sum() == 49_990
     assert seen.has(ids).all() and len(seen) == 50_000
     assert not seen.has(ids[:, ::-1]).any()
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(NUMBERS, NUMBERS), max_size=60), st.lists(st.tuples(NUMBERS, NUMBERS), max_size=60))
+def test_places_are_where_the_ids_stand(ids, asked):
+    for i, place in zip(asked, Places(array(ids)).find(array(asked)), strict=True):
+        assert ids[place] == i if i in ids else place == -1
+
+
+def test_places_of_many_ids_that_share_their_leading_bits(monkeypatch):
+    monkeypatch.setattr(idset, "_ASKED", 1000)  # several batches
+    draw = np.random.default_rng(3)
+    ids = draw.integers(0, 2**64, (20_000, 2), dtype=np.uint64)
+    ids[:5000, 0] = ids[0, 0] + np.arange(5000, dtype=np.uint64) % 7
+    order = draw.permutation(20_000)
+    assert Places(ids).find(ids[order]).tolist() == order.tolist()
+    assert (Places(ids).find(ids[order] ^ np.uint64(1)) == -1).all()
 
 
 def test_of_equal_ids_the_first_is_new():
