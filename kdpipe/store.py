@@ -25,7 +25,9 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
+from itertools import repeat
 from pathlib import Path
 
 import fsspec
@@ -37,6 +39,7 @@ from safetensors import SafetensorError
 import kdpipe
 from kdpipe.errors import UserError
 from kdpipe.types import content_key
+from kdpipe.workers import cores
 
 COMPLETE = "_complete.json"
 _WHOLE = ".whole"  # of a folder in a remote store, written last
@@ -136,11 +139,14 @@ class Store:
                 f"{path}: broken part, its {len(data)} bytes are not those that were written; "
                 f"move {away} away and run again: only that is made anew"
             )
-        return pq.read_table(pa.BufferReader(data), columns=columns)
+        with pq.ParquetFile(pa.BufferReader(data)) as file:
+            return file.read(columns, use_threads=False)
 
     def read(self, folder: str, columns: list[str] | None = None) -> pa.Table | None:
         """All parts of a folder as one table; None where there is no part."""
-        tables = [self.read_part(path, columns) for path in self.parts(folder)]
+        parts = self.parts(folder)
+        with ThreadPoolExecutor(cores()) as threads:
+            tables = list(threads.map(self.read_part, parts, repeat(columns)))
         return pa.concat_tables(tables) if tables else None
 
     def scan(self, folder: str, columns: list[str] | None = None) -> Iterator[pa.Table]:
