@@ -115,7 +115,7 @@ class Teacher:
 
     def _asked(self) -> Iterator[dict[str, Any]]:
         """All that is said of the model to ask: by parts, then by run records."""
-        yield from self.asked
+        yield from (dict(each) for each in self.asked)
         for record in self.records.taught_by(self.fingerprint):
             phases = {p["name"]: p for p in record.get("settings", {}).get("phases", [])}
             phase = phases.get(phases.get(record.get("phase"), {}).get("teacher"), {})
@@ -149,7 +149,7 @@ class Teacher:
         from kdpipe import modelfolder
 
         tried = {}
-        for asked in self._asked():
+        for asked in list(self._asked()) or self._any_model():
             name = asked.get("checkpoint") or asked.get("folder")
             try:
                 folder = self._folder(asked)
@@ -165,7 +165,14 @@ class Teacher:
                 tried[name] = f"{folder} is another model now, or is asked in another way"
             except UserError as e:
                 tried[name] = str(e)
-        raise UserError("; ".join(tried.values()) or "nothing in the store says which model this teacher was")
+        if any(True for _ in self._asked()):
+            raise UserError("; ".join(tried.values()))
+        raise UserError("no part and no run record says which model this teacher was, and no model in this store is it")
+
+    def _any_model(self) -> Iterator[dict[str, Any]]:
+        """Where nothing is recorded: each model of the store; the fingerprint proves the one."""
+        for path in self.store.listing(self.store.model("_").rsplit("/", 1)[0]):
+            yield {"folder": path.rstrip("/").rsplit("/", 1)[-1]}
 
     def _folder(self, asked: dict[str, Any]) -> Path | None:
         """Where the model lies; None where it does not."""
