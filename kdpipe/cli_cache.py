@@ -59,6 +59,8 @@ def verify(
             print(f"  asked again: {each.asked} rows, max |difference| {each.difference:.3g}")
         elif each.note:
             print(f"  nothing was asked again: {each.note}")
+    if not found:
+        print("no teacher has said anything yet")
     raise typer.Exit(0 if all(each.ok for each in found) else 1)
 
 
@@ -174,7 +176,7 @@ def _show(rows: list[dict[str, object]], form: str) -> None:
 
     from kdpipe.render import render
 
-    print(render(pa.Table.from_pylist(rows), form))
+    print(render(pa.Table.from_pylist(rows), form) if rows or form != "table" else "nothing")
 
 
 def _bytes(n: int) -> str:

@@ -29,7 +29,7 @@ from kdpipe.store import PartGone, Store
 __all__ = ["build", "connect", "named", "query", "render", "run_checks"]
 
 DATABASE = "kdpipe.duckdb"
-_TRIES = 10  # questions over files that change while they are read
+_TRIES = 30  # questions over files that change while they are read
 
 
 @dataclass(frozen=True)

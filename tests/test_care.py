@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -260,14 +261,20 @@ def start(code: str, *arguments) -> subprocess.Popen:
 
 
 def test_packing_while_others_read_write_and_pack_loses_no_row(store):
-    """Two packers, two readers (one of them SQL) and a writer that teaches overlapping rows."""
+    """Two packers and one that is killed, two readers (one of them SQL), and a writer that teaches overlapping rows."""
     n = 300
     teach(store, numbered(0, n), shard=5)
     others = [start(READER, store.path, n, "cache"), start(READER, store.path, n, "sql"),
               start(PACKER, store.path), start(PACKER, store.path), start(WRITER, store.path, n)]
-    for process in others:
+    killed = start(PACKER, store.path)
+    for process in (killed, *others):
         process.stdout.readline()
-    time.sleep(3)
+    for _ in range(3):
+        time.sleep(0.5 + random.random() / 10)
+        killed.kill(), killed.communicate()
+        killed = start(PACKER, store.path)
+        killed.stdout.readline()
+    killed.kill(), killed.communicate()
     Path(store.path, "stop").touch()
     said = [process.communicate(timeout=60) for process in others]
     assert [process.returncode for process in others] == [0] * len(others), [err for _, err in said]
@@ -494,13 +501,20 @@ def test_use_of_today_is_not_unused(store):
     assert moment("1d") < datetime.now(UTC) - timedelta(hours=23)
 
 
-def test_what_was_dropped_is_not_asked_again_by_a_repair(copy):
-    harm(parts(copy, of(copy))[0])
+def test_what_was_dropped_is_not_asked_again_by_a_repair(copy, tiny_recipe, tiny_task):
+    """Nor later, when a part of what was asked since is broken."""
     fingerprint = of(copy)
+    harm(parts(copy, fingerprint)[0])
     assert repair(copy, device="cpu")[0].asked
     drop(copy, choose(copy, fingerprint, None, None).goes)
     assert all(done.asked == 0 for done in repair(copy, device="cpu"))
     assert not parts(copy, fingerprint) and not copy.quarantined(fingerprint, "logits")
+    other = recipe.load(tiny_recipe, tiny_task, seeds=[0], overrides=["student.augment_seed=1"])
+    phases.augment(Job(other, copy.path, "cpu")), in_shards(Job(other, copy.path, "cpu"))
+    (broken, *_), (before,) = parts(copy, fingerprint), holdings(copy)
+    harm(broken)
+    lost = before.rows - holdings(copy)[0].rows
+    assert repair(copy, device="cpu")[0].asked == lost > 0
 
 
 # ---- export and import
@@ -635,6 +649,21 @@ def test_a_tar_that_was_cut_is_refused(store, tmp_path, at):
     with pytest.raises(UserError):
         bring(Store(tmp_path / "other"), str(tmp_path / "x.tar"))
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("said", ["[", "[" * 100_000, "5", "[5]", "null", '[{"task": ["x"], "folder": 5, "labels": 3}]',
+                                  '[{"task": "\\u001b[2J", "folder": "../..", "checkpoint": "../no", "kind": "x"}]'])
+def test_what_a_stranger_wrote_of_the_origin_does_no_harm(store, tmp_path, said):
+    other = Store(tmp_path / "other")
+    folder = other.signals(ONE, "logits")
+    other.write_part(folder, signals(numbered(0, 2)["id"], [1, 2, 3, 4]), {"teacher": ONE, "asked": said})
+    bring(store, other.path)
+    store.finish(store.transfer("k"), [store.write_part(store.transfer("k"), numbered(0, 2))], {})
+    (found,) = verify(store, device="cpu")
+    assert found.ok and found.asked == 0 and found.note
+    assert holdings(store)[0].rows == 2 and "\x1b" not in command("ls", store=store.path)
+    teach(store, numbered(2, 4))
+    assert compact(store)[0].parts == (2, 1)
 
 
 # ---- the command

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -66,12 +66,33 @@ def chosen(store: Store, said: str | None, aside: bool = False) -> list[tuple[st
 
 
 def asked_of(metadata: Mapping[bytes, bytes] | None) -> list[dict[str, Any]]:
-    """What a part says of its origin, once for each task; of parts of earlier versions the task and folder alone."""
+    """What a part says of its origin, once for each task; of parts of earlier versions the task and folder alone.
+
+    A part may come from a stranger: what is not of the kind that it should be is left out.
+    """
     said = metadata or {}
     try:
-        return [dict(each) for each in json.loads(said[b"asked"])]
-    except (KeyError, ValueError, TypeError):
-        return [{k: said[k.encode()].decode() for k in ("task", "folder") if k.encode() in said}]
+        found = json.loads(said[b"asked"])
+        return [{k: v for k, v in each.items() if k in _KINDS and _KINDS[k](v)} for each in found]
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
+        early = {k: said[k.encode()].decode(errors="replace") for k in ("task", "folder") if k.encode() in said}
+        return [{k: v for k, v in early.items() if _text(v)}]
+
+
+def _text(value: object) -> bool:
+    return value is None or isinstance(value, str) and value.isprintable()
+
+
+def _texts(value: object) -> bool:
+    return value is None or isinstance(value, list) and all(isinstance(each, str) for each in value)
+
+
+_KINDS: dict[str, Callable[[object], bool]] = {
+    **dict.fromkeys(("task", "folder", "checkpoint", "compute"), _text),
+    **dict.fromkeys(("labels", "label_names"), _texts),
+    "kind": lambda value: value in ("classification", "regression"),
+    "max_length": lambda value: isinstance(value, int),
+}
 
 
 @dataclass(frozen=True)
