@@ -269,7 +269,7 @@ def test_packing_while_others_read_write_and_pack_loses_no_row(store):
     killed = start(PACKER, store.path)
     for process in (killed, *others):
         process.stdout.readline()
-    for _ in range(3):
+    for _ in range(2):
         time.sleep(0.5 + random.random() / 10)
         killed.kill(), killed.communicate()
         killed = start(PACKER, store.path)
