@@ -10,7 +10,7 @@ import os
 import re
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -24,11 +24,12 @@ from kdpipe.readonly import only_reading
 from kdpipe.render import render
 from kdpipe.resources import folder
 from kdpipe.sources import SOURCES
-from kdpipe.store import Store
+from kdpipe.store import PartGone, Store
 
 __all__ = ["build", "connect", "named", "query", "render", "run_checks"]
 
 DATABASE = "kdpipe.duckdb"
+_TRIES = 30  # questions over files that change while they are read
 
 
 @dataclass(frozen=True)
@@ -177,8 +178,20 @@ def query(
     store = _store(store)
     with _errors_said_plainly(store, sql):
         text = only_reading(duckdb.connect(":memory:"), _select_of_name(sql))
-        con = _open(store, _needs(text) or _everything())
-        return con.sql(text, params=parameters or None).to_arrow_table()
+        return _as_files_stand(
+            lambda: _open(store, _needs(text) or _everything()).sql(text, params=parameters or None).to_arrow_table()
+        )
+
+
+def _as_files_stand(ask: Callable[[], pa.Table]) -> pa.Table:
+    """An answer, asked for again where a file went meanwhile: `kdpipe cache compact` puts parts together."""
+    for _ in range(_TRIES):
+        try:
+            return ask()
+        except duckdb.IOException as e:
+            if "No such file" not in str(e) and "No files found" not in str(e):
+                raise
+    return ask()
 
 
 def _select_of_name(sql: str) -> str:
@@ -212,6 +225,8 @@ def _broken_parts(store: Store) -> list[str]:
         for path in _found(store, f"{room}/**/part-*.parquet"):
             try:
                 store.read_part(path, columns=[])
+            except PartGone:  # put together with others meanwhile
+                continue
             except UserError as e:
                 broken += e.faults
     return broken

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -17,6 +18,16 @@ from kdpipe.types import SignalSource
 
 SHARD = 4096  # rows of a part: what a killed run may have to ask again
 _NOTHING = np.empty((0, 2), np.uint64)
+
+
+def made_by(fingerprint: str, *asked: Mapping[str, object]) -> dict[str, str]:
+    """What a part says of its origin: the teacher, and all that must be known to ask the same one again.
+
+    asked: task, kind, labels, folder, checkpoint, label_names, max_length and compute type, once for each task.
+    """
+    first = asked[0] if asked else {}
+    known = {key: str(first[key]) for key in ("folder", "task") if key in first}
+    return {"teacher": fingerprint, **known, "asked": json.dumps(asked, sort_keys=True)}
 
 
 @dataclass
