@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 
 import numpy as np
 import pyarrow as pa
 
 from kdpipe.types import ID, id_bytes
 
-_FULLEST = 0.6  # share of slots in use at which the table doubles: linear probing stays at about two looks
+_FULLEST = 0.6  # share of slots in use at which the table doubles: a search stays at about two looks
 _ROW_BITS = np.uint64(15)
 _BATCH = 1 << 15  # ids looked for at once: what is known of them stays in the processor's cache
 
@@ -32,9 +33,9 @@ def order(ids: np.ndarray) -> np.ndarray:
 
 
 class IdSet:
-    """Open addressing with linear probing. Ids are looked for in the order of their slots, so that memory is walked
-    through once and not jumped about in. A slot is empty while its first half is zero: an id whose first eight bytes
-    are zero (one text in 2^64) is never remembered."""
+    """Open addressing with growing steps. Ids are looked for in the order of their slots, so that memory is walked
+    through once and not jumped about in. A slot is empty while its first half is zero: where an id begins with eight
+    zero bytes, a one stands for them (two texts of one such kind meet once in 2^127)."""
 
     def __init__(self, ids: np.ndarray | None = None):
         self._first, self._second = np.zeros(1024, np.uint64), np.zeros(1024, np.uint64)
@@ -62,43 +63,46 @@ class IdSet:
     def _has(self, ids: np.ndarray) -> np.ndarray:
         found = np.zeros(len(ids), bool)
         rows, slot, first, second = self._homes(ids)
-        while rows.size:
+        for step in count(1):
             there = self._first[slot]
             same = self._same(there, slot, first, second)
             found[rows[same]] = True
             left = np.flatnonzero((there != 0) & ~same)
-            rows, slot, first, second = rows[left], self._next(slot[left]), first[left], second[left]
-        return found
+            if not left.size:
+                return found
+            rows, slot, first, second = rows[left], self._on(slot[left], step), first[left], second[left]
 
     def _add(self, ids: np.ndarray) -> np.ndarray:
         new = np.zeros(len(ids), bool)
         rows, slot, first, second = self._homes(ids)
-        while rows.size:
+        for step in count(1):
             there = self._first[slot]
-            done = self._same(there, slot, first, second)
             empty = np.flatnonzero(there == 0)
             won = empty[self._claim(rows[empty], slot[empty])]
             self._first[slot[won]], self._second[slot[won]] = first[won], second[won]
-            new[rows[won]] = done[won] = True
-            slot = np.where(there == 0, slot, self._next(slot))  # who lost an empty slot must look who has it now
-            left = np.flatnonzero(~done)
-            rows, slot, first, second = rows[left], slot[left], first[left], second[left]
+            new[rows[won]] = True
+            there[empty] = self._first[slot[empty]]  # those who lost look who has it now
+            left = np.flatnonzero(~self._same(there, slot, first, second))
+            if not left.size:
+                break
+            rows, slot, first, second = rows[left], self._on(slot[left], step), first[left], second[left]
         self._used += int(new.sum())
         return new
 
     def _homes(self, ids: np.ndarray) -> tuple[np.ndarray, ...]:
         """Rows by the slot where each is to be looked for first; their slots and the two halves of their ids."""
-        key = ids[:, 0] & np.uint64(len(self._first) - 1)
+        first = np.maximum(ids[:, 0], np.uint64(1))
+        key = first & np.uint64(len(self._first) - 1)
         key <<= _ROW_BITS
         key |= np.arange(len(ids), dtype=np.uint64)
         key.sort()
         rows = (key & np.uint64(_BATCH - 1)).astype(np.int64)
         key >>= _ROW_BITS
-        return rows, key.astype(np.int64), ids[:, 0][rows], ids[:, 1][rows]
+        return rows, key.astype(np.int64), first[rows], ids[:, 1][rows]
 
     def _same(self, there: np.ndarray, slot: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         """Whether the slots hold the ids; only where the first halves are equal the second ones are looked at."""
-        same = (there == first) & (there != 0)
+        same = there == first
         alike = np.flatnonzero(same)
         same[alike] = self._second[slot[alike]] == second[alike]
         return same
@@ -111,8 +115,10 @@ class IdSet:
         self._second[slot[::-1]] = rows[::-1]
         return self._second[slot] == rows
 
-    def _next(self, slot: np.ndarray) -> np.ndarray:
-        return (slot + 1) & (len(self._first) - 1)
+    def _on(self, slot: np.ndarray, step: int) -> np.ndarray:
+        """The next slots: steps of 1, 2, 3, ... come to every slot of a table of 2^k and cross one another's ways less
+        than steps of 1 do."""
+        return (slot + step) & (len(self._first) - 1)
 
     def _grow(self, needed: int) -> None:
         first, second = self._first, self._second

@@ -39,6 +39,13 @@ def test_it_grows_and_forgets_nothing():
     assert not seen.has(ids[:, ::-1]).any()
 
 
+def test_ids_that_begin_with_zeros_are_remembered_too():
+    ids = array([(0, 5), (0, 6), (1024, 5), (0, 5)])
+    seen = IdSet()
+    assert seen.add(ids).tolist() == [True, True, True, False] and seen.has(ids).all()
+    assert not seen.has(array([(0, 7), (2048, 5)])).any()
+
+
 def test_of_equal_ids_the_first_is_new():
     assert IdSet().add(array([(5, 6), (5, 6), (7, 6), (5, 6)])).tolist() == [True, False, True, False]
 
