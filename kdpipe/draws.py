@@ -7,11 +7,16 @@ Stafford's constants).
 
 from __future__ import annotations
 
+import math
+from functools import cache
+
 import numpy as np
 import xxhash
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio, odd
 _M1, _M2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+
+_CACHED = 1 << 14  # numbers mixed at once: all steps of the mixer find them in the processor's cache
 
 
 def row_keys(seed: int, stream: str, ids: np.ndarray, copy: int) -> np.ndarray:
@@ -37,6 +42,31 @@ def uniforms(keys: np.ndarray, position: np.ndarray | int = 0) -> np.ndarray:
     return bits * 2.0**-53
 
 
+def bits_along(keys: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Keys [n] and runs of positions starts .. starts + lengths - 1 -> the 64 bits drawn at each, uint64 [total].
+
+    `uniforms` of the same key and position is the number that the upper 53 of these bits make. A run's place in its
+    sequence is linear in the position, so all that differs from row to row is added once for each row.
+    """
+    ends = np.cumsum(lengths)
+    first = keys + (starts + 1 - (ends - lengths)).astype(np.uint64) * _GOLDEN  # wraps round, as the sequence does
+    bits = np.repeat(first, lengths)
+    bits += _steps(max(len(bits) - 1, 0).bit_length())[:len(bits)]
+    _mix(bits)
+    return bits
+
+
+@cache
+def _steps(doublings: int) -> np.ndarray:
+    return np.arange(1 << doublings, dtype=np.uint64) * _GOLDEN
+
+
+def below(bits: np.ndarray, p: float) -> np.ndarray:
+    """Bits uint64 [n] -> whether the uniforms that they make are less than p, bool [n]."""
+    limit = math.ceil(p * 2**53) << 11
+    return bits <= np.uint64(limit - 1) if limit else np.zeros(len(bits), bool)
+
+
 def whole(u: np.ndarray, n: np.ndarray | int) -> np.ndarray:
     """Uniforms in [0, 1) -> whole numbers 0 .. n - 1, each equally likely; int64."""
     return (u * n).astype(np.int64)
@@ -44,8 +74,10 @@ def whole(u: np.ndarray, n: np.ndarray | int) -> np.ndarray:
 
 def _mix(x: np.ndarray) -> None:
     """SplitMix64's finaliser in place: every bit of the input moves about half of the output's bits."""
-    x ^= x >> np.uint64(30)
-    x *= _M1
-    x ^= x >> np.uint64(27)
-    x *= _M2
-    x ^= x >> np.uint64(31)
+    for start in range(0, len(x), _CACHED):
+        part = x[start:start + _CACHED]
+        part ^= part >> np.uint64(30)
+        part *= _M1
+        part ^= part >> np.uint64(27)
+        part *= _M2
+        part ^= part >> np.uint64(31)

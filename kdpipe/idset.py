@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import count
+
 import numpy as np
 import pyarrow as pa
 
-from kdpipe.types import ID
+from kdpipe.types import ID, id_bytes
 
-_FULLEST = 0.6  # share of slots in use at which the table doubles: linear probing stays at about two looks
-_BATCH = 1 << 16  # slots moved at once when it doubles
-_ASKED = 1 << 20  # ids looked up at once
+_FULLEST = 0.6  # share of slots in use at which the table doubles: a search stays at about two looks
+_ROW_BITS = np.uint64(15)
+_BATCH = 1 << 15  # ids looked for at once: what is known of them stays in the processor's cache
+_ASKED = 1 << 20  # ids that Places looks up at once
 _STRETCH = 256
 
 
@@ -17,7 +21,7 @@ def halves(ids: pa.Array | pa.ChunkedArray) -> np.ndarray:
     """Row ids [n] -> uint64 [n, 2], the same bytes seen as two numbers."""
     if isinstance(ids, pa.ChunkedArray):
         ids = ids.combine_chunks()
-    return np.frombuffer(ids.buffers()[1], "<u8").reshape(-1, 2)[ids.offset:ids.offset + len(ids)]
+    return np.frombuffer(id_bytes(ids), "<u8").reshape(-1, 2)
 
 
 def as_ids(halves: np.ndarray) -> pa.Array:
@@ -99,7 +103,9 @@ def _sorted(numbers: np.ndarray, bits: np.uint64) -> tuple[np.ndarray, np.ndarra
 
 
 class IdSet:
-    """Open addressing with linear probing. An id of sixteen zero bytes (one text in 2^128) is never remembered."""
+    """Open addressing with growing steps. Ids are looked for in the order of their slots, so that memory is walked
+    through once and not jumped about in. A slot is empty while its first half is zero: where an id begins with eight
+    zero bytes, a one stands for them (two texts of one such kind meet once in 2^127)."""
 
     def __init__(self, ids: np.ndarray | None = None):
         self._first, self._second = np.zeros(1024, np.uint64), np.zeros(1024, np.uint64)
@@ -112,56 +118,87 @@ class IdSet:
 
     def has(self, ids: np.ndarray) -> np.ndarray:
         """Ids uint64 [n, 2] -> bool [n]."""
-        found = np.zeros(len(ids), bool)
-        pending, slot = np.arange(len(ids)), self._home(ids)
-        while pending.size:
-            here, empty = self._look(slot, ids[pending])
-            found[pending[here]] = True
-            further = ~(here | empty)
-            pending, slot = pending[further], self._next(slot[further])
-        return found
+        return _in_batches(self._has, ids)
 
     def add(self, ids: np.ndarray) -> np.ndarray:
         """Ids uint64 [n, 2] -> bool [n]: True on the first of each id that was not in the set; now all are."""
-        if self._used + len(ids) > _FULLEST * len(self._first):
-            self._grow(self._used + len(ids))
+        self.reserve(len(ids))
+        return _in_batches(self._add, ids)
+
+    def reserve(self, more: int) -> None:
+        """Make room for so many more ids at once, where they are sure to come: growing by doubling moves them often."""
+        if self._used + more > _FULLEST * len(self._first):
+            self._grow(self._used + more)
+
+    def _has(self, ids: np.ndarray) -> np.ndarray:
+        found = np.zeros(len(ids), bool)
+        rows, slot, first, second = self._homes(ids)
+        for step in count(1):
+            there = self._first[slot]
+            same = self._same(there, slot, first, second)
+            found[rows[same]] = True
+            left = np.flatnonzero((there != 0) & ~same)
+            if not left.size:
+                return found
+            rows, slot, first, second = rows[left], self._on(slot[left], step), first[left], second[left]
+
+    def _add(self, ids: np.ndarray) -> np.ndarray:
         new = np.zeros(len(ids), bool)
-        pending, slot = np.arange(len(ids)), self._home(ids)
-        while pending.size:
-            here, empty = self._look(slot, ids[pending])
-            new[pending[empty]], repeated = self._claim(pending[empty], slot[empty], ids)
-            further = ~here
-            further[empty] = ~(new[pending[empty]] | repeated)
-            pending, slot = pending[further], self._next(slot[further])
+        rows, slot, first, second = self._homes(ids)
+        for step in count(1):
+            there = self._first[slot]
+            empty = np.flatnonzero(there == 0)
+            won = empty[self._claim(rows[empty], slot[empty])]
+            self._first[slot[won]], self._second[slot[won]] = first[won], second[won]
+            new[rows[won]] = True
+            there[empty] = self._first[slot[empty]]  # those who lost look who has it now
+            left = np.flatnonzero(~self._same(there, slot, first, second))
+            if not left.size:
+                break
+            rows, slot, first, second = rows[left], self._on(slot[left], step), first[left], second[left]
         self._used += int(new.sum())
         return new
 
-    def _claim(self, rows: np.ndarray, slot: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Rows that want empty slots -> who got one, who has the same id as the one that got it.
+    def _homes(self, ids: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Rows by the slot where each is to be looked for first; their slots and the two halves of their ids."""
+        first = np.maximum(ids[:, 0], np.uint64(1))
+        key = first & np.uint64(len(self._first) - 1)
+        key <<= _ROW_BITS
+        key |= np.arange(len(ids), dtype=np.uint64)
+        key.sort()
+        rows = (key & np.uint64(_BATCH - 1)).astype(np.int64)
+        key >>= _ROW_BITS
+        return rows, key.astype(np.int64), first[rows], ids[:, 1][rows]
 
-        The earliest row wins a slot that several want: NumPy keeps the last value written, so they write backwards.
+    def _same(self, there: np.ndarray, slot: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """Whether the slots hold the ids; only where the first halves are equal the second ones are looked at."""
+        same = there == first
+        alike = np.flatnonzero(same)
+        same[alike] = self._second[slot[alike]] == second[alike]
+        return same
+
+    def _claim(self, rows: np.ndarray, slot: np.ndarray) -> np.ndarray:
+        """Rows that want empty slots -> who may have it, bool.
+
+        Of equal ids the earliest row wins: NumPy keeps the last value written, so they write backwards.
         """
         self._second[slot[::-1]] = rows[::-1]
-        owner = self._second[slot].astype(np.int64)
-        got = owner == rows
-        self._first[slot[got]], self._second[slot[got]] = ids[rows[got], 0], ids[rows[got], 1]
-        return got, ~got & _equal(ids[rows], ids[owner])
+        return self._second[slot] == rows
 
-    def _look(self, slot: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        first, second = self._first[slot], self._second[slot]
-        empty = (first == 0) & (second == 0)
-        return (first == ids[:, 0]) & (second == ids[:, 1]) & ~empty, empty
-
-    def _home(self, ids: np.ndarray) -> np.ndarray:
-        return (ids[:, 0] & np.uint64(len(self._first) - 1)).astype(np.int64)
-
-    def _next(self, slot: np.ndarray) -> np.ndarray:
-        return (slot + 1) & (len(self._first) - 1)
+    def _on(self, slot: np.ndarray, step: int) -> np.ndarray:
+        """The next slots: steps of 1, 2, 3, ... come to every slot of a table of 2^k and cross one another's ways less
+        than steps of 1 do."""
+        return (slot + step) & (len(self._first) - 1)
 
     def _grow(self, needed: int) -> None:
         first, second = self._first, self._second
         size = 1 << int(np.ceil(np.log2(needed / _FULLEST)))
         self._first, self._second, self._used = np.zeros(size, np.uint64), np.zeros(size, np.uint64), 0
         for start in range(0, len(first), _BATCH):
-            ids = np.column_stack([first[start:start + _BATCH], second[start:start + _BATCH]])
-            self.add(ids[ids.any(axis=1)])
+            used = start + np.flatnonzero(first[start:start + _BATCH])
+            self._add(np.column_stack([first[used], second[used]]))
+
+
+def _in_batches(ask: Callable[[np.ndarray], np.ndarray], ids: np.ndarray) -> np.ndarray:
+    answers = [ask(ids[start:start + _BATCH]) for start in range(0, len(ids), _BATCH)]
+    return np.concatenate(answers) if answers else np.zeros(0, bool)

@@ -40,6 +40,12 @@ class Intake:
     parts: list[str] = field(default_factory=list)
     _waiting: list[pa.Table] = field(default_factory=list)
     _rows_waiting: int = 0
+    _bytes_waiting: int = 0
+
+    def hold_out(self, ids: np.ndarray) -> None:
+        """Ids uint64 [n, 2] of rows that must not come in. They count as seen, so that most rows are looked up once."""
+        self.held_out.add(ids)
+        self.seen.add(ids)
 
     def take(self, rows: pa.Table, room: int | None = None) -> int:
         """Let in, of rows of schema TRANSFER, those that are new and not held out, at most `room`; how many came in."""
@@ -52,13 +58,12 @@ class Intake:
 
     def _take(self, rows: pa.Table) -> int:
         ids = halves(rows["id"])
-        leaks = self.held_out.has(ids)
-        new = np.zeros(len(rows), bool)
-        new[~leaks] = self.seen.add(ids[~leaks])
-        self.dropped_leaks += int(leaks.sum())
-        self.dropped_duplicates += int((~leaks & ~new).sum())
-        self.write(rows if new.all() else rows.filter(pa.array(new)))
-        return int(new.sum())
+        new = self.seen.add(ids)
+        kept, leaks = int(new.sum()), int(self.held_out.has(ids[~new]).sum())
+        self.dropped_leaks += leaks
+        self.dropped_duplicates += len(rows) - kept - leaks
+        self.write(rows if kept == len(rows) else rows.filter(pa.array(new)))
+        return kept
 
     def write(self, rows: pa.Table) -> None:
         """Let rows in unasked."""
@@ -66,7 +71,8 @@ class Intake:
             self.operators[name] += n
         self._waiting.append(rows)
         self._rows_waiting += len(rows)
-        while self._rows_waiting >= PART_ROWS or sum(table.nbytes for table in self._waiting) >= PART_BYTES:
+        self._bytes_waiting += rows.nbytes
+        while self._rows_waiting >= PART_ROWS or self._bytes_waiting >= PART_BYTES:
             self._write_part()
 
     def close(self) -> None:
@@ -78,7 +84,7 @@ class Intake:
         table = pa.concat_tables(self._waiting)
         self.parts.append(self.store.write_part(self.folder, table.slice(0, PART_ROWS).combine_chunks()))
         self._waiting = [table.slice(PART_ROWS)]
-        self._rows_waiting = len(self._waiting[0])
+        self._rows_waiting, self._bytes_waiting = len(self._waiting[0]), self._waiting[0].nbytes
 
 
 def _counts(names: pa.ChunkedArray) -> list[tuple[str, int]]:

@@ -39,7 +39,7 @@ from safetensors import SafetensorError
 
 import kdpipe
 from kdpipe.errors import UserError
-from kdpipe.types import content_key
+from kdpipe.types import ID, content_key
 from kdpipe.workers import cores
 
 COMPLETE = "_complete.json"
@@ -119,7 +119,7 @@ class Store:
         metadata = {"kdpipe.version": kdpipe.__version__, **(made_by or {})}
         table = table.replace_schema_metadata({**(table.schema.metadata or {}), **metadata})
         sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, compression="zstd", write_page_checksum=True, row_group_size=131_072)
+        pq.write_table(table, sink, write_page_checksum=True, row_group_size=131_072, **_encoding(table.schema))
         data = sink.getvalue()
         return self.put_part(folder, data)
 
@@ -385,6 +385,25 @@ class Store:
             except BaseException:
                 Path(scratch).unlink(missing_ok=True)
                 raise
+
+
+def _encoding(schema: pa.Schema) -> dict[str, object]:
+    """Ids are random bytes: no dictionary, no codec and no bounds make anything of them but work.
+
+    Nor does a dictionary of the texts of rows, nearly all of which are distinct.
+    """
+    ids = {field.name for field in schema if field.type == ID}
+    paths = [path for path in _leaves(schema) if path not in ids]
+    return {
+        "compression": {path: "none" if path in ids else "zstd" for path in _leaves(schema)},
+        "use_dictionary": [path for path in paths if path not in ("text_a", "text_b")],
+        "write_statistics": paths,
+    }
+
+
+def _leaves(schema: pa.Schema) -> list[str]:
+    """Parquet's paths of the columns."""
+    return [f"{f.name}.list.element" if pa.types.is_nested(f.type) else f.name for f in schema]
 
 
 def _cache_home() -> Path:

@@ -44,8 +44,9 @@ def tagged_rows(store: Store, rows: pa.Table, tagger: str, workers: int | None =
     if len(missing):
         known = pa.concat_tables([known, *_tag_and_store(store, missing, tagger, columns, workers)])
     segments = [_of_segment(known, s) for s in range(len(columns))]
-    return Tokenised.of(halves(rows["id"]), [s["words"].combine_chunks() for s in segments],
-                        [s["tags"].combine_chunks() for s in segments])
+    words, tags = ([part[name].combine_chunks() for part in segments] for name in ("words", "tags"))
+    found = Tokenised.of(halves(segments[0]["id"]), words, tags)
+    return found.take(_once(found.ids))  # codes are put in order, not strings
 
 
 def text_columns(rows: pa.Table) -> tuple[str, ...]:
@@ -55,8 +56,7 @@ def text_columns(rows: pa.Table) -> tuple[str, ...]:
 
 def _stored(store: Store, tagger: str, rows: pa.Table) -> pa.Table:
     wanted = IdSet(halves(rows["id"]))
-    parts = [part.filter(pa.array(wanted.has(halves(part["id"]))))
-             for part in store.scan(store.tags(fingerprint(tagger)))]
+    parts = [_only(part, wanted.has(halves(part["id"]))) for part in store.scan(store.tags(fingerprint(tagger)))]
     return pa.concat_tables([TAGS.empty_table(), *(part.replace_schema_metadata() for part in parts)])
 
 
@@ -85,11 +85,18 @@ def _tag(tagger: str, rows: pa.Table) -> pa.Table:
 
 
 def _of_segment(known: pa.Table, segment: int) -> pa.Table:
-    """One segment, sorted by id, each id once (two processes may have tagged the same row)."""
-    part = known.filter(pa.array(known["segment"].to_numpy() == segment))
-    ids = halves(part["id"])
+    """The rows of one segment; those of the other stand in the same order."""
+    return _only(known, known["segment"].to_numpy() == segment)
+
+
+def _only(rows: pa.Table, wanted: np.ndarray) -> pa.Table:
+    return rows if wanted.all() else rows.filter(pa.array(wanted))
+
+
+def _once(ids: np.ndarray) -> np.ndarray:
+    """Places that sort the ids, each id once (two processes may have tagged the same row)."""
     by_id = order(ids)
     ids = ids[by_id]
     first = np.ones(len(ids), bool)
     first[1:] = (ids[1:] != ids[:-1]).any(axis=1)
-    return part.take(pa.array(by_id[first]))
+    return by_id[first]

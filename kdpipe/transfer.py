@@ -69,7 +69,7 @@ def build(store: Store, task: Task, operators: Specs = (), unlabelled: Sequence[
     intake = Intake(store, folder)
     intake.seen.add(halves(gold["id"]))
     for rows in _held_out(task):
-        intake.held_out.add(halves(rows["id"]))
+        intake.hold_out(halves(rows["id"]))
     intake.write(_lineage(gold, "gold"))
     for source in unlabelled:
         intake.take(_lineage(_sorted(_unlabelled(source, task)), "unlabelled"))
@@ -201,8 +201,9 @@ def _make(store: Store, task: Task, gold: pa.Table, operators: list[Operator], w
     tokens = _fit(store, gold, operators, tagger, workers)
     intake.seen.add(_joined_ids(tokens))
     for rows in _held_out(task):
-        intake.held_out.add(_joined_ids(split_rows(rows, tagger)))
+        intake.hold_out(_joined_ids(split_rows(rows, tagger)))
     total = sum(goal(operator, len(tokens)) for operator in operators)
+    intake.seen.reserve(total // 2)  # the share that comes in at the least, as a rule
     if workers is None:
         workers = cores() if total >= _MANY else 1
     with bar("augment", total) as advance:

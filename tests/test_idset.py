@@ -57,6 +57,13 @@ def test_places_of_many_ids_that_share_their_leading_bits(monkeypatch):
     assert (Places(ids).find(ids[order] ^ np.uint64(1)) == -1).all()
 
 
+def test_ids_that_begin_with_zeros_are_remembered_too():
+    ids = array([(0, 5), (0, 6), (1024, 5), (0, 5)])
+    seen = IdSet()
+    assert seen.add(ids).tolist() == [True, True, True, False] and seen.has(ids).all()
+    assert not seen.has(array([(0, 7), (2048, 5)])).any()
+
+
 def test_of_equal_ids_the_first_is_new():
     assert IdSet().add(array([(5, 6), (5, 6), (7, 6), (5, 6)])).tolist() == [True, False, True, False]
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, reduce
 
 import numpy as np
 import pyarrow as pa
 
 from kdpipe.augment import Operator
 from kdpipe.augment._tokens import Lexicon, Tokenised, as_offsets, runs
-from kdpipe.draws import row_keys, uniforms
+from kdpipe.draws import bits_along, row_keys, uniforms
 from kdpipe.errors import UserError
 from kdpipe.idset import as_ids
 from kdpipe.types import TRANSFER, Round, row_ids
@@ -22,14 +22,15 @@ LINEAGE = pa.array(["+".join(name for name, bit in BITS.items() if bits & bit) f
 
 @dataclass
 class Draft:
-    """One text of each row while operators change it. Words lie flat, one text after the other."""
+    """One text of each row while operators change it: a window of the original. Words lie flat, text after text."""
 
     lexicon: Lexicon
     words: np.ndarray  # int32 [total]: word codes
-    tags: np.ndarray | None  # int32 [total]: tag codes of the words that stood there
-    row: np.ndarray  # int64 [total]: whose word it is
-    position: np.ndarray  # int64 [total]: its place in the original text
-    lengths: np.ndarray  # int64 [rows]
+    place: np.ndarray  # int64 [total]: where each word stood in the flat originals
+    tags: np.ndarray | None  # int32: tag codes of the flat originals
+    starts: np.ndarray  # int64 [rows]: first word of the window
+    lengths: np.ndarray  # int64 [rows]: words of the window
+    offsets: np.ndarray  # int64 [rows]: where each original begins in the flat originals
     changed: np.ndarray  # uint8 [rows]: BITS of the operators that changed it
 
     @classmethod
@@ -39,22 +40,38 @@ class Draft:
         text = tokens.segments[segment]
         starts = np.zeros(len(text), np.int64) if starts is None else starts
         lengths = text.lengths if lengths is None else lengths
-        place = runs(text.offsets[:-1] + starts, lengths)
-        row = np.repeat(np.arange(len(text)), lengths)
-        tags = None if tokens.tags is None else tokens.tags[segment][place]
+        offsets = text.offsets[:-1]
+        place = runs(offsets + starts, lengths)
+        tags = None if tokens.tags is None else tokens.tags[segment]
         changed = np.where(lengths < text.lengths, np.uint8(BITS["ngram"]), np.uint8(0))
-        return cls(tokens.lexicon, text.flat[place], tags, row, place - text.offsets[row], lengths, changed)
+        return cls(tokens.lexicon, text.flat.take(place), place, tags, starts, lengths, offsets, changed)
 
-    def put(self, place: np.ndarray, words: np.ndarray | int, operator: str) -> None:
+    @cached_property
+    def row(self) -> np.ndarray:
+        """int32 [total]: whose word it is."""
+        return np.repeat(np.arange(len(self.lengths), dtype=np.int32), self.lengths)
+
+    def bits(self, keys: np.ndarray) -> np.ndarray:
+        """64 bits for each word, uint64 [total]; `uniforms` gives the numbers that they make."""
+        return bits_along(keys, self.starts, self.lengths)
+
+    def uniforms(self, keys: np.ndarray, at: np.ndarray) -> np.ndarray:
+        """One uniform for each of some words: at [n] -> float64 [n] in [0, 1)."""
+        row = self.row.take(at)
+        return uniforms(keys.take(row), self.place.take(at) - self.offsets.take(row))
+
+    def put(self, at: np.ndarray, words: np.ndarray | int, operator: str) -> None:
         """Write words at places of the flat text; rows in which a word is now another one are marked."""
-        other = place[self.words[place] != words]
-        self.words[place] = words
-        self.changed[self.row[other]] |= BITS[operator]
+        other = at[self.words.take(at) != words]
+        self.words[at] = words
+        self.changed[self.row.take(other)] |= BITS[operator]
 
     def rows(self, keep: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Rows to keep, bool [rows] -> their words and offsets."""
-        words = self.words if keep.all() else self.words[keep[self.row]]
-        return words, as_offsets(self.lengths[keep])
+        """Some rows in their order [n] -> their words and offsets."""
+        kept = np.zeros(len(self.lengths), bool)
+        kept[keep] = True
+        words = self.words.take(np.flatnonzero(np.repeat(kept, self.lengths)))
+        return words, as_offsets(self.lengths.take(keep))
 
 
 class WordOperator(Operator):
@@ -84,15 +101,10 @@ def draw(tokens: Tokenised, stream: str, segment: int, copy: int, where: Round) 
     return row_keys(where.seed, f"{stream}/{segment}/{where.index}", tokens.ids, copy)
 
 
-def per_word(draft: Draft, keys: np.ndarray, place: np.ndarray | slice = slice(None)) -> np.ndarray:
-    """One uniform for each word (or for the words at `place`), float64 in [0, 1)."""
-    return uniforms(keys[draft.row[place]], draft.position[place])
-
-
 def made_rows(tokens: Tokenised, drafts: list[Draft], copy: int, where: Round) -> pa.Table:
     """Drafts of all segments -> a table of schema TRANSFER. Rows in which nothing changed are left out."""
     bits = reduce(np.bitwise_or, (draft.changed for draft in drafts))
-    keep = bits != 0
+    keep = np.flatnonzero(bits)
     texts = [tokens.lexicon.join(*draft.rows(keep)) for draft in drafts]
     n = len(texts[0])
     text_b = texts[1] if len(texts) == 2 else None
@@ -101,8 +113,8 @@ def made_rows(tokens: Tokenised, drafts: list[Draft], copy: int, where: Round) -
         texts[0],
         pa.nulls(n, pa.string()) if text_b is None else text_b,
         pa.nulls(n, pa.float64()),
-        as_ids(tokens.ids[keep]),
-        LINEAGE.take(pa.array(bits[keep])),
+        as_ids(tokens.ids.take(keep, axis=0)),
+        LINEAGE.take(pa.array(bits.take(keep))),
         pa.repeat(pa.scalar(copy, pa.int32()), n),
         pa.repeat(pa.scalar(where.index, pa.int32()), n),
     ], schema=TRANSFER)

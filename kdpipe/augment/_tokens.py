@@ -30,17 +30,16 @@ class Lexicon:
 
     @cached_property
     def _forms(self) -> pa.StringArray:
-        """[2 V]: each word as it begins a text, then each word with the space before it."""
-        return pa.concat_arrays([self.words, pc.binary_join_element_wise("", self.words, " ")])
+        """[2 V]: each word with the space before it, then each word as it begins a text."""
+        return pa.concat_arrays([pc.binary_join_element_wise("", self.words, " "), self.words])
 
     def join(self, words: np.ndarray, offsets: np.ndarray) -> pa.StringArray:
         """Runs of word codes -> texts, words joined by one space.
 
         Taken one after the other, the forms already are the texts: only the places where texts begin are missing.
         """
-        forms = words.astype(np.int64) + len(self.words)
-        first = offsets[:-1][np.diff(offsets) > 0]
-        forms[first] -= len(self.words)
+        forms = words.copy()
+        forms[offsets[:-1][np.diff(offsets) > 0]] += len(self.words)
         taken = pc.take(self._forms, pa.array(forms), boundscheck=False)
         starts = np.frombuffer(taken.buffers()[1], np.int32)[taken.offset:taken.offset + len(taken) + 1]
         return pa.StringArray.from_buffers(len(offsets) - 1, pa.py_buffer(starts[offsets]), taken.buffers()[2])

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from kdpipe.augment._made import Draft, WordOperator, check, draw, per_word
+from kdpipe.augment._made import Draft, WordOperator, check, draw
 from kdpipe.augment._tokens import Tokenised
+from kdpipe.draws import below
 from kdpipe.types import Round
 
 
-def mask_words(draft: Draft, place: np.ndarray) -> None:
+def mask_words(draft: Draft, at: np.ndarray) -> None:
     """The words at these places become "[MASK]"."""
-    draft.put(place, draft.lexicon.mask, "mask")
+    draft.put(at, draft.lexicon.mask, "mask")
 
 
 class Mask(WordOperator):
@@ -27,6 +28,6 @@ class Mask(WordOperator):
 
     def edit(self, tokens: Tokenised, segment: int, copy: int, where: Round) -> Draft:
         draft = Draft.of(tokens, segment)
-        x = per_word(draft, draw(tokens, "mask", segment, copy, where))
-        mask_words(draft, np.flatnonzero(x < self.p))
+        bits = draft.bits(draw(tokens, "mask", segment, copy, where))
+        mask_words(draft, np.flatnonzero(below(bits, self.p)))
         return draft

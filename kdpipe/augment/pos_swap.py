@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kdpipe.augment._made import Draft, WordOperator, check, draw, per_word
+from kdpipe.augment._made import Draft, WordOperator, check, draw
 from kdpipe.augment._tokens import Lexicon, Tokenised
-from kdpipe.draws import whole
+from kdpipe.draws import below, whole
 from kdpipe.types import Round
 
 if TYPE_CHECKING:
@@ -24,16 +24,17 @@ class Unigrams:
     def __init__(self, tokens: Tokenised):
         self.lexicon = tokens.lexicon
         self.law = _count(tokens)
-        self._words, sizes = _inverse_cdf(self.law, self.lexicon)
+        words, sizes = _inverse_cdf(self.law, self.lexicon)
+        self._words = np.append(words, np.int32(0))  # where a tag without words would begin is a place, too
         self._sizes = np.array(sizes, np.int64)
         self._starts = np.cumsum(self._sizes) - self._sizes
 
     def draw(self, tags: np.ndarray, u: np.ndarray, words: np.ndarray) -> np.ndarray:
         """Tag codes [n], uniforms [n] -> word codes [n]; a word whose tag the training text lacks stays."""
-        known = self._sizes[tags] > 0
-        drawn = words.copy()
-        drawn[known] = self._words[(self._starts[tags] + whole(u, self._sizes[tags]))[known]]
-        return drawn
+        sizes = self._sizes.take(tags)
+        drawn = self._starts.take(tags)
+        drawn += whole(u, sizes)
+        return np.where(sizes, self._words.take(drawn), words)
 
 
 def _count(tokens: Tokenised) -> ConditionalFreqDist:
@@ -59,11 +60,12 @@ def _inverse_cdf(law: ConditionalFreqDist, lexicon: Lexicon) -> tuple[np.ndarray
     return np.repeat(np.array(words, np.int32), np.array(times, np.int64)), sizes
 
 
-def swap_words(draft: Draft, place: np.ndarray, unigrams: Unigrams, u: np.ndarray) -> None:
-    """The words at these places [n] are drawn anew within their tags, by uniforms [n]; some come out the same."""
+def swap_words(draft: Draft, at: np.ndarray, unigrams: Unigrams, keys: np.ndarray) -> None:
+    """The words at these places [n] are drawn anew within their tags, by the rows' keys; some come out the same."""
     if draft.lexicon is not unigrams.lexicon:
         raise ValueError("fit and make must be given slices of the same Tokenised: word codes differ between two")
-    draft.put(place, unigrams.draw(draft.tags[place], u, draft.words[place]), "pos_swap")
+    tags = draft.tags.take(draft.place.take(at))
+    draft.put(at, unigrams.draw(tags, draft.uniforms(keys, at), draft.words.take(at)), "pos_swap")
 
 
 class PosSwap(WordOperator):
@@ -84,8 +86,7 @@ class PosSwap(WordOperator):
 
     def edit(self, tokens: Tokenised, segment: int, copy: int, where: Round) -> Draft:
         draft = Draft.of(tokens, segment)
-        x = per_word(draft, draw(tokens, "pos_swap", segment, copy, where))
-        place = np.flatnonzero(x < self.p)
-        swap_words(draft, place, self.unigrams,
-                   per_word(draft, draw(tokens, "pos_swap/word", segment, copy, where), place))
+        bits = draft.bits(draw(tokens, "pos_swap", segment, copy, where))
+        at = np.flatnonzero(below(bits, self.p))
+        swap_words(draft, at, self.unigrams, draw(tokens, "pos_swap/word", segment, copy, where))
         return draft

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from kdpipe.augment._made import Draft, WordOperator, check, draw, per_word
+from kdpipe.augment._made import Draft, WordOperator, check, draw
 from kdpipe.augment._tokens import Tokenised
 from kdpipe.augment.mask import mask_words
 from kdpipe.augment.ngram import windows
 from kdpipe.augment.pos_swap import Unigrams, swap_words
+from kdpipe.draws import below
 from kdpipe.errors import UserError, did_you_mean
 from kdpipe.types import Round
 
@@ -56,10 +57,11 @@ class Tang(WordOperator):
         """The window first, then its words: the law is the same, and words outside an n-gram need no change."""
         keys = draw(tokens, "tang/ngram", segment, copy, where)
         draft = Draft.of(tokens, segment, *windows(keys, tokens.segments[segment].lengths, self.p_ng, self.max_n))
-        x = per_word(draft, draw(tokens, "tang", segment, copy, where))
-        mask_words(draft, np.flatnonzero(x < self.p_mask))
+        bits = draft.bits(draw(tokens, "tang", segment, copy, where))
+        either = np.flatnonzero(below(bits, self.p_mask + self.p_pos))
+        masked = below(bits.take(either), self.p_mask)
+        mask_words(draft, either.take(np.flatnonzero(masked)))
         if self.needs_tags:
-            place = np.flatnonzero((x >= self.p_mask) & (x < self.p_mask + self.p_pos))
-            swap_words(draft, place, self.unigrams,
-                       per_word(draft, draw(tokens, "tang/word", segment, copy, where), place))
+            swap_words(draft, either.take(np.flatnonzero(~masked)), self.unigrams,
+                       draw(tokens, "tang/word", segment, copy, where))
         return draft
