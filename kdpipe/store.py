@@ -12,14 +12,14 @@
 
 Folders are named key=value so that pyarrow and DuckDB both read the key as a column. A file is written under a
 temporary name, flushed and renamed: it is whole or it is not there. A part's name holds the 128-bit hash of its
-bytes, so a changed, cut or swapped part is refused by name. A set of parts that only makes sense whole (a transfer
+bytes and its metadata the folder that it was written for, so a changed, cut, swapped or moved part is refused by name;
+records and folders carry their own digests (kdpipe.intact). A set of parts that only makes sense whole (a transfer
 set) is complete when its `_complete.json` is there; that file lists its parts.
 """
 
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
 import shutil
@@ -27,6 +27,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pyarrow as pa
@@ -35,12 +36,14 @@ import xxhash
 from safetensors import SafetensorError
 
 import kdpipe
+from kdpipe import intact
 from kdpipe.errors import UserError
 from kdpipe.types import content_key
 
 COMPLETE = "_complete.json"
 _WHOLE = ".whole"  # of a folder in a remote store, written last
 _PART = re.compile(r"part-[0-9a-f]{32}\.parquet")
+_FOLDER = "kdpipe.folder"  # in a part's metadata: where in the store it belongs
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
 
@@ -94,6 +97,9 @@ class Store:
     def _join(self, *parts: str) -> str:
         return "/".join([self.path.rstrip("/"), *parts])
 
+    def _within(self, path: str) -> str:
+        return path.removeprefix(self.path.rstrip("/") + "/")
+
     # ---- parts
 
     def write_part(self, folder: str, table: pa.Table, made_by: Mapping[str, str] | None = None) -> str:
@@ -101,7 +107,7 @@ class Store:
 
         Raises UserError where the disk is full or may not be written.
         """
-        metadata = {"kdpipe.version": kdpipe.__version__, **(made_by or {})}
+        metadata = {"kdpipe.version": kdpipe.__version__, _FOLDER: self._within(folder), **(made_by or {})}
         table = table.replace_schema_metadata({**(table.schema.metadata or {}), **metadata})
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, compression="zstd", write_page_checksum=True, row_group_size=131_072)
@@ -136,7 +142,14 @@ class Store:
                 f"{path}: broken part, its {len(data)} bytes are not those that were written; "
                 f"move {away} away and run again: only that is made anew"
             )
-        return pq.read_table(pa.BufferReader(data), columns=columns)
+        try:
+            table = pq.read_table(pa.BufferReader(data), columns=columns)
+        except (pa.ArrowException, OSError) as e:  # no part of ours, under a part's name
+            raise UserError(f"{path}: not a Parquet part ({str(e).splitlines()[0]}); move it away") from None
+        belongs = (table.schema.metadata or {}).get(_FOLDER.encode())
+        if belongs is not None and belongs.decode() != self._within(path.rsplit("/", 1)[0]):
+            raise UserError(f"{path}: this part belongs in {belongs.decode()}; move it back there")
+        return table
 
     def read(self, folder: str, columns: list[str] | None = None) -> pa.Table | None:
         """All parts of a folder as one table; None where there is no part."""
@@ -154,7 +167,13 @@ class Store:
         return self.fs.exists(f"{folder}/{COMPLETE}")
 
     def complete(self, folder: str) -> dict:
-        return self.read_json(f"{folder}/{COMPLETE}")
+        """The list of a finished set's parts, and the facts beside it. Raises UserError where it is no such list."""
+        path = f"{folder}/{COMPLETE}"
+        facts = self.read_json(path)
+        parts = facts.get("parts")
+        if not isinstance(parts, list) or not all(isinstance(p, str) and _PART.fullmatch(p) for p in parts):
+            raise UserError(f"{path}: no list of parts; move the folder {folder} away and run again: it is made anew")
+        return facts
 
     def finish(self, folder: str, parts: Iterable[str], facts: Mapping[str, object]) -> None:
         """Declare a set of parts whole; facts (counts, settings) are kept beside the list."""
@@ -163,11 +182,12 @@ class Store:
 
     # ---- JSON and folders
 
-    def write_json(self, path: str, value: object) -> None:
-        self._write(path, (json.dumps(value, indent=1, ensure_ascii=False, sort_keys=False) + "\n").encode())
+    def write_json(self, path: str, value: dict[str, Any]) -> None:
+        self._write(path, intact.record(value))
 
     def read_json(self, path: str) -> dict:
-        return json.loads(self.fs.cat_file(path))
+        """A record whose bytes are those that were written; anything else is refused by name (UserError)."""
+        return intact.parse(path, self.fs.cat_file(path))
 
     def exists(self, path: str) -> bool:
         return self.fs.exists(path)
@@ -218,6 +238,7 @@ class Store:
                 shutil.rmtree(scratch, ignore_errors=True)
 
     def _publish(self, scratch: Path, target: str) -> None:
+        intact.seal(scratch, target.rsplit("/", 1)[-1])
         if not self.local:
             self.fs.put(f"{scratch}/", f"{target}/", recursive=True)
             self.fs.pipe_file(f"{target}/{_WHOLE}", b"")
@@ -228,6 +249,7 @@ class Store:
         try:
             scratch.chmod(0o755)
             os.rename(scratch, target)
+            _flush(Path(target).parent)
         except OSError as e:
             if e.errno not in (errno.EEXIST, errno.ENOTEMPTY):  # another process published the same content first
                 raise
@@ -260,6 +282,7 @@ class Store:
                     os.fsync(out.fileno())
                 os.chmod(scratch, 0o644)
                 os.replace(scratch, path)
+                _flush(Path(path).parent)
             except BaseException:
                 Path(scratch).unlink(missing_ok=True)
                 raise
@@ -270,9 +293,13 @@ def _cache_home() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kdpipe"
 
 
-def _flush(file: Path) -> None:
-    with file.open("rb") as f:
-        os.fsync(f.fileno())
+def _flush(path: Path) -> None:
+    """Onto the disk: a file's bytes, or the names that a folder holds."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from kdpipe.progress import bar
 from kdpipe.store import Store
 from kdpipe.types import SignalSource
 
-SHARD = 4096  # rows of a part: what a killed run may have to ask again
+SHARD = 4096  # rows that a killed run may have to ask again
 
 
 @dataclass
@@ -47,10 +47,11 @@ class Cache:
     def fill(self, signal: str, tables: Iterable[pa.Table], total: int | None = None, title: str = "teach") -> int:
         """Ask for all rows of the tables that are missing; the number asked.
 
-        Tokenising the next shard, computing this one and writing the last one overlap. Each shard is one part,
-        stored as soon as it is computed. Raises UserError naming the rows whose values are not finite.
+        Half a shard is one part, stored as soon as it is computed. Tokenising the next part, computing this one and
+        writing the last one overlap, so a stop loses at most two parts.
+        Raises UserError naming the rows whose values are not finite.
         """
-        lacking = _shards(self._lacking(signal, tables), self.shard)
+        lacking = _shards(self._lacking(signal, tables), max(self.shard // 2, 1))
         first = next(lacking, None)
         if first is None:
             return 0
