@@ -1,7 +1,8 @@
 """Records and folders that show whether they are as they were written.
 
-A record is a JSON object whose first key is the checksum of all bytes below it. A folder's `_digests.json` is a record
-of the digests of its files. What was written before there were checksums is read as it stands.
+A record is a JSON object whose first key is the checksum of all bytes below it and of the place it belongs in. A
+folder's `_digests.json` is a record of the digests of its files. What was written before there were checksums is read
+as it stands.
 """
 
 from __future__ import annotations
@@ -28,17 +29,22 @@ _BLANK_HEAD = _HEAD % (b"\0" * 32)
 # ---- records
 
 
-def record(value: dict[str, Any]) -> bytes:
-    """A record's bytes, whose first key is the checksum of the others."""
+def record(value: dict[str, Any], place: str = "") -> bytes:
+    """A record's bytes. place: where it belongs, in words that do not change when all moves together."""
     rest = json.dumps(value, indent=1, ensure_ascii=False).removeprefix("{\n").encode() + b"\n"
-    return _HEAD % xxhash.xxh3_128_hexdigest(rest).encode() + rest
+    return _HEAD % _checksum(rest, place) + rest
 
 
-def parse(path: str | Path, raw: bytes, remedy: str = "move it away and run again: it is made anew") -> dict[str, Any]:
-    """The value of a record that lies at `path`. Raises UserError where its bytes are not those that were written."""
+def _checksum(rest: bytes, place: str) -> bytes:
+    return xxhash.xxh3_128_hexdigest(place.encode() + b"\0" + rest).encode()
+
+
+def parse(path: str | Path, raw: bytes, place: str = "",
+          remedy: str = "move it away and run again: it is made anew") -> dict[str, Any]:
+    """The value of a record that lies at `path`. Raises UserError where its bytes are not those written for `place`."""
     head = _WHOLE_HEAD.match(raw)
-    if head and xxhash.xxh3_128_hexdigest(raw[head.end():]) != head[1].decode():
-        raise UserError(f"{path}: broken record, its {len(raw)} bytes are not those that were written; {remedy}")
+    if head and _checksum(raw[head.end():], place) != head[1]:
+        raise UserError(f"{path}: broken record, its {len(raw)} bytes are not those that were written here; {remedy}")
     try:
         value = json.loads(raw)
     except (ValueError, RecursionError) as e:
@@ -73,7 +79,7 @@ def check(folder: Path, in_store: bool = False, counts: tuple[str, ...] = ()) ->
     """
     path, remedy = folder / DIGESTS, f"restore it, or move {folder} away and run again: it is made anew"
     try:
-        sealed = parse(path, path.read_bytes(), remedy)
+        sealed = parse(path, path.read_bytes(), remedy=remedy)
     except FileNotFoundError:
         return
     files, key = sealed.get("files"), sealed.get("key")

@@ -183,19 +183,21 @@ class Store:
     # ---- JSON and folders
 
     def write_json(self, path: str, value: dict[str, Any]) -> None:
-        self._write(path, intact.record(value))
+        self._write(path, intact.record(value, self._within(path)))
 
     def read_json(self, path: str) -> dict:
         """A record whose bytes are those that were written; anything else is refused by name (UserError)."""
-        return intact.parse(path, self.fs.cat_file(path))
+        return intact.parse(path, self.fs.cat_file(path), self._within(path))
 
     def exists(self, path: str) -> bool:
         return self.fs.exists(path)
 
-    def clear(self, folder: str) -> None:
-        """Take away the parts of a folder that nothing refers to yet."""
+    def keep_only(self, folder: str, part: str) -> None:
+        """Take away the other parts of a folder: what a run left there that was killed before anything named them."""
         for path in self.parts(folder):
-            self.fs.rm_file(path)
+            if path != part:
+                with suppress(FileNotFoundError):  # another process did so first
+                    self.fs.rm_file(path)
 
     def add_cost(self, stage: str, key: str, seconds: float, rows: int) -> None:
         """Work done on an artefact, added to what was done before (by a run that was killed, say)."""
@@ -311,6 +313,7 @@ def full_disk_said_plainly(where: str) -> Iterator[None]:
         reasons = {
             errno.ENOSPC: "the disk is full",
             errno.EDQUOT: "the disk quota is used up",
+            errno.EFBIG: "the system allows no file of this size (see ulimit -f)",
             errno.EROFS: "the file system is read-only",
             errno.EACCES: "this user may not write there",
             errno.EPERM: "this user may not write there",
