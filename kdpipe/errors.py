@@ -33,7 +33,7 @@ def memory_said_plainly(what: str) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError, OSError) as e:  # PyTorch says it with a RuntimeError, mmap with an OSError
-        if not _is_lack_of_memory(e):
+        if not is_lack_of_memory(e):
             raise
         reason = str(e).strip().split("\n")[0][:200]
         raise UserError(
@@ -42,7 +42,8 @@ def memory_said_plainly(what: str) -> Iterator[None]:
         ) from e
 
 
-def _is_lack_of_memory(error: Exception) -> bool:
+def is_lack_of_memory(error: Exception) -> bool:
+    """Whether an error of any library says that there is no memory left."""
     killed = type(error).__name__ == "TerminatedWorkerError"  # of joblib: the system ended a worker
     said = any(words in str(error).lower() for words in _NO_MEMORY)
     return isinstance(error, MemoryError) or killed or said or getattr(error, "errno", None) == errno.ENOMEM

@@ -102,8 +102,11 @@ def digest(path: Path) -> str:
     """Hex key of a file's bytes. A file that was left alone since this process last read it is not read again."""
     seen = stamp(path)
     if seen not in _digests:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+        try:
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+        except PermissionError:
+            raise UserError(f"{path}: this user may not read it") from None
         if not is_settled(seen):
             return found
         _digests[seen] = found

@@ -314,6 +314,7 @@ def full_disk_said_plainly(where: str) -> Iterator[None]:
             errno.ENOSPC: "the disk is full",
             errno.EDQUOT: "the disk quota is used up",
             errno.EFBIG: "the system allows no file of this size (see ulimit -f)",
+            errno.EIO: "the disk fails (an input/output error)",
             errno.EROFS: "the file system is read-only",
             errno.EACCES: "this user may not write there",
             errno.EPERM: "this user may not write there",

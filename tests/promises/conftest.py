@@ -84,7 +84,10 @@ def contents(store: Path) -> dict[str, object]:
 
 
 def timeless(path: Path, raw: bytes) -> object:
-    value = json.loads(raw)
+    try:
+        value = json.loads(raw)
+    except ValueError:  # a test broke it
+        return raw
     if path.name == intact.DIGESTS:
         value["files"].pop("training.json", None)
     return {k: v for k, v in value.items() if k not in (*TIMES, "checksum")} if isinstance(value, dict) else value

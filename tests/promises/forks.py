@@ -5,6 +5,8 @@ A job: recipe, task, store, stages; and, where wanted,
     seed, overrides, shard    of the work
     asked                     a file that gets a line for each part that the teacher was asked: rows, "begun" or "done"
     point, after              dies by SIGKILL at its n-th call of fsync, chmod, replace or rename, before or after it
+    point, error              gets this errno ("EDQUOT") from its n-th call of these
+    count                     a file that gets a dot for each of these calls
     delay                     is killed by SIGKILL after so many seconds
     file_size, memory         RLIMIT_FSIZE in bytes; bytes of address space beyond what the process has when it begins
     user                      the user id that it runs as
@@ -63,7 +65,7 @@ def prepare(job: dict) -> None:
     if "asked" in job:
         Live.compute = counting(Live.compute, job["asked"])
     if "point" in job:
-        die_at(job["point"], job.get("after", False))
+        die_at(job["point"], job.get("after", False), job.get("error"))
     if "count" in job:
         count_points(job["count"])
     if "user" in job:
@@ -97,13 +99,16 @@ def patched(told) -> None:
         setattr(os, name, lambda *a, _real=real, **k: told(lambda: _real(*a, **k)))
 
 
-def die_at(point: int, after: bool) -> None:
+def die_at(point: int, after: bool, error: str | None) -> None:
     lock, seen = threading.Lock(), [0]
 
     def told(call):
         with lock:
             seen[0] += 1
             mine = seen[0] == point
+        if mine and error:
+            number = getattr(errno, error)
+            raise OSError(number, os.strerror(number))
         if mine and not after:
             os.kill(os.getpid(), signal.SIGKILL)
         result = call()
