@@ -11,9 +11,9 @@ TORCH_INDEX ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --progress-bar off -c constraints.txt
 
-.PHONY: help demo test test-promises-long lint bench wheel clean
+.PHONY: help demo test test-promises-long lint bench bench-check wheel clean
 help:
-	@echo "make demo | test | test-ROOM | test-promises-long | lint | bench | wheel | clean"
+	@echo "make demo | test | test-ROOM | test-promises-long | lint | bench | bench-check | wheel | clean"
 
 demo: .venv/.installed
 	@$(BIN)/python -m flows.demo
@@ -33,6 +33,9 @@ lint: .venv/.installed
 bench: .venv/.installed-bench
 	@set -e; for b in tests/benchmarks/bench_*.py; do \
 		echo "== $$b"; $(BIN)/python -m tests.benchmarks.$$(basename $$b .py); done
+
+bench-check: .venv/.installed-bench
+	$(BIN)/python -m tests.benchmarks.check $(ARGS)
 
 wheel: .venv/.installed
 	$(BIN)/python -m pip --disable-pip-version-check wheel --quiet --no-deps --no-build-isolation -w dist .

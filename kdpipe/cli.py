@@ -107,6 +107,31 @@ def plan(
 
 
 @app.command()
+def bench(
+    recipe: RecipeName,
+    task: TaskName = None,
+    store: StorePath = STORE,
+    seeds: Seeds = None,
+    overrides: Overrides = None,
+    teacher: Teacher = None,
+    device: Device = "auto",
+    rows: Annotated[int, typer.Option("--rows", min=100, help="Rows to measure on, at most.")] = 2000,
+) -> None:
+    """How fast each path of a recipe runs on this machine, its share of the floor beside it, and what bounds it."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from kdpipe.bench import bench as measure
+
+    table = Table("path", "rate", "share of", "", "bound by")
+    for m in measure(_job(recipe, task, store, seeds, overrides, teacher, device), rows):
+        share = "" if m.share is None else f"{m.share:.0%}"
+        rate = f"{m.rate:,.0f}" if m.rate >= 10 else f"{m.rate:.1f}"
+        table.add_row(m.path, f"{rate} {m.unit}", m.floor, share, m.bound)
+    Console().print(table)
+
+
+@app.command()
 def recipes() -> None:
     """The recipes that come along, with their sources."""
     from kdpipe.recipe import available

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from kdpipe import modelfolder, transfer
 from kdpipe.errors import memory_said_plainly
 from kdpipe.evaluation import evaluate
+from kdpipe.idset import IdSet
 from kdpipe.job import Job, Report, model_folder, model_key, teacher_of, transfer_key, transfer_set
 from kdpipe.recipe import Phase
 from kdpipe.signals.cache import Cache
@@ -84,9 +84,10 @@ def _rows_of(store: Store, folder: str) -> Iterator[pa.Table]:
 
 
 def missing_count(job: Job, cache: Cache, folder: str) -> int:
-    stored = cache.stored_ids("logits")
-    ids = job.place.read(folder, ["id"])["id"]
-    return len(pc.unique(ids.filter(pc.invert(pc.is_in(ids, value_set=stored)))))
+    stored, lacking = cache.stored("logits"), IdSet()
+    for rows in job.place.scan(folder, ["id"]):
+        cache.missing(rows, stored, lacking)
+    return len(lacking)
 
 
 def teach_shards(job: Job) -> list[dict[str, Any]]:
@@ -94,11 +95,11 @@ def teach_shards(job: Job) -> list[dict[str, Any]]:
     found = []
     for phase, seed in _askable(job):
         cache, store = teacher_of(job, phase, seed), job.place
-        stored = cache.stored_ids("logits")
+        stored, seen = cache.stored("logits"), IdSet()
         for path in store.parts(store.transfer(transfer_key(job, phase))):
             ids = store.read_part(path, ["id"])
             for start in range(0, len(ids), SLICE):
-                lacking = len(cache.missing("logits", ids.slice(start, SLICE), stored))
+                lacking = len(cache.missing(ids.slice(start, SLICE), stored, seen))
                 if lacking:
                     found.append({"phase": phase.name, "part": path, "start": start, "missing": lacking})
     return found

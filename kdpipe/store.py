@@ -24,8 +24,10 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +40,8 @@ from safetensors import SafetensorError
 import kdpipe
 from kdpipe import intact
 from kdpipe.errors import UserError
-from kdpipe.types import content_key
+from kdpipe.types import NEIGHBOURS, PREDICTIONS, TRANSFER, content_key
+from kdpipe.workers import cores
 
 COMPLETE = "_complete.json"
 _WHOLE = ".whole"  # of a folder in a remote store, written last
@@ -52,6 +55,23 @@ def safe_name(name: str, what: str) -> str:
     if not _SAFE.fullmatch(name):
         raise UserError(f"{what} '{name}': letters, digits, '.', '_' and '-' only, beginning with a letter or digit")
     return name
+
+
+def _as_in(field: pa.Field) -> Callable[[pa.ChunkedArray], bool]:
+    return lambda column: column.type == field.type and (field.nullable or not column.null_count)
+
+
+def _are_signals(column: pa.ChunkedArray) -> bool:
+    return (pa.types.is_fixed_size_list(column.type) and column.type.value_type == pa.float32()
+            and column.type.list_size > 0 and not column.null_count)
+
+
+_COLUMNS = {  # what parts of each room hold: name -> whether a column is one of that kind
+    "transfer": {field.name: _as_in(field) for field in TRANSFER},
+    "predictions": {field.name: _as_in(field) for field in PREDICTIONS},
+    "neighbours": {field.name: _as_in(field) for field in NEIGHBOURS},
+    "signals": {"id": _as_in(TRANSFER.field("id")), "values": _are_signals},
+}
 
 
 class Store:
@@ -143,18 +163,34 @@ class Store:
                 f"move {away} away and run again: only that is made anew"
             )
         try:
-            table = pq.read_table(pa.BufferReader(data), columns=columns)
+            with pq.ParquetFile(pa.BufferReader(data)) as file:
+                table = file.read(columns, use_threads=False)
         except (pa.ArrowException, OSError) as e:  # no part of ours, under a part's name
             raise UserError(f"{path}: not a Parquet part ({str(e).splitlines()[0]}); move it away") from None
-        belongs = (table.schema.metadata or {}).get(_FOLDER.encode())
-        if belongs is not None and belongs.decode() != self._within(path.rsplit("/", 1)[0]):
-            raise UserError(f"{path}: this part belongs in {belongs.decode()}; move it back there")
+        self._check(path, table, columns)
         return table
+
+    def _check(self, path: str, table: pa.Table, columns: list[str] | None) -> None:
+        """Raises UserError for a part from another folder, or with columns that no part of its folder has."""
+        folder = self._within(path.rsplit("/", 1)[0])
+        belongs = (table.schema.metadata or {}).get(_FOLDER.encode(), folder.encode()).decode(errors="replace")
+        if belongs != folder:
+            raise UserError(f"{path}: this part belongs in {belongs}; move it back there")
+        known = _COLUMNS.get(folder.split("/")[0], {})
+        wrong = [name for name in columns or () if name not in table.column_names]
+        wrong += [name for name in table.column_names if name in known and not known[name](table[name])]
+        if wrong:
+            raise UserError(f"{path}: no part of this folder, by its columns {', '.join(wrong)}; move it away")
 
     def read(self, folder: str, columns: list[str] | None = None) -> pa.Table | None:
         """All parts of a folder as one table; None where there is no part."""
-        tables = [self.read_part(path, columns) for path in self.parts(folder)]
-        return pa.concat_tables(tables) if tables else None
+        parts = self.parts(folder)
+        with ThreadPoolExecutor(cores()) as threads:
+            tables = list(threads.map(self.read_part, parts, repeat(columns)))
+        try:
+            return pa.concat_tables(tables) if tables else None
+        except pa.ArrowException as e:
+            raise UserError(f"{folder}: its parts have different columns ({str(e).splitlines()[0]})") from None
 
     def scan(self, folder: str, columns: list[str] | None = None) -> Iterator[pa.Table]:
         """The parts of a folder, one table at a time."""

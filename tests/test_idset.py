@@ -5,7 +5,8 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kdpipe.idset import IdSet, as_ids, halves, order
+from kdpipe import idset
+from kdpipe.idset import IdSet, Places, as_ids, halves, order
 from kdpipe.types import row_ids
 
 # Few values, many of them in one home slot (equal low bits): repeats and long probes are the rule.
@@ -39,6 +40,23 @@ def test_it_grows_and_forgets_nothing():
     assert not seen.has(ids[:, ::-1]).any()
 
 
+@settings(deadline=None)
+@given(st.lists(st.tuples(NUMBERS, NUMBERS), max_size=60), st.lists(st.tuples(NUMBERS, NUMBERS), max_size=60))
+def test_places_are_where_the_ids_stand(ids, asked):
+    for i, place in zip(asked, Places(array(ids)).find(array(asked)), strict=True):
+        assert ids[place] == i if i in ids else place == -1
+
+
+def test_places_of_many_ids_that_share_their_leading_bits(monkeypatch):
+    monkeypatch.setattr(idset, "_ASKED", 1000)  # several batches
+    draw = np.random.default_rng(3)
+    ids = draw.integers(0, 2**64, (20_000, 2), dtype=np.uint64)
+    ids[:5000, 0] = ids[0, 0] + np.arange(5000, dtype=np.uint64) % 7
+    order = draw.permutation(20_000)
+    assert Places(ids).find(ids[order]).tolist() == order.tolist()
+    assert (Places(ids).find(ids[order] ^ np.uint64(1)) == -1).all()
+
+
 def test_of_equal_ids_the_first_is_new():
     assert IdSet().add(array([(5, 6), (5, 6), (7, 6), (5, 6)])).tolist() == [True, False, True, False]
 
@@ -51,3 +69,16 @@ def test_ids_come_back_as_they_went_in_also_from_a_slice():
 
 def test_equal_ids_keep_their_order_when_sorted():
     assert order(array([(2, 1), (1, 9), (1, 2), (1, 9)])).tolist() == [2, 1, 3, 0]
+
+
+@given(st.lists(st.integers(0, 9), max_size=60), st.lists(st.integers(0, 12), max_size=60), st.booleans())
+def test_an_id_that_stands_more_than_once_is_found_at_its_first_place(there, asked, leading):
+    """Whatever else is asked for beside it: which of two answers is served must not depend on the company."""
+
+    def ids(numbers):
+        """With `leading`, ids that differ in their last bits alone."""
+        rows = [[1 << 40, n] if leading else [(n + 1) << 50, 7] for n in numbers]
+        return np.array(rows, np.uint64).reshape(-1, 2)
+
+    expected = [there.index(n) if n in there else -1 for n in asked]
+    assert Places(ids(there)).find(ids(asked)).tolist() == expected

@@ -22,7 +22,7 @@ LAYERS = (
     ("job",),
     ("evaluation", "training"),
     ("phases",),
-    ("plan", "up"),
+    ("bench", "plan", "up"),
     ("cli", "flows"),
 )
 HEIGHT = {unit: height for height, layer in enumerate(LAYERS) for unit in layer}

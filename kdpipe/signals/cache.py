@@ -8,14 +8,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from kdpipe.errors import UserError
+from kdpipe.idset import IdSet, Places, halves
 from kdpipe.progress import bar
 from kdpipe.store import Store
 from kdpipe.types import SignalSource
 
 SHARD = 4096  # rows that a killed run may have to ask again
+_NOTHING = np.empty((0, 2), np.uint64)
 
 
 @dataclass
@@ -33,16 +34,17 @@ class Cache:
     shard: int = SHARD
     asked: int = 0  # rows that the inner source was asked for, since this object was made
 
-    def stored_ids(self, signal: str) -> pa.Array:
-        """Ids of all stored rows, as they lie (a row written by two processes at once stands twice)."""
+    def stored(self, signal: str) -> Places:
+        """Where the ids of all stored rows lie (a row written by two processes at once stands twice)."""
         table = self.store.read(self.store.signals(self.fingerprint, signal), ["id"])
-        return table["id"].combine_chunks() if table is not None else pa.array([], pa.binary(16))
+        return Places(_NOTHING if table is None else halves(table["id"]))
 
-    def missing(self, signal: str, rows: pa.Table, stored: pa.Array | None = None) -> pa.Table:
-        """The rows, each id once, that the cache lacks."""
-        stored = self.stored_ids(signal) if stored is None else stored
-        lacking = rows.filter(pc.invert(pc.is_in(rows["id"], value_set=stored)))
-        return lacking.take(_first_of_each(lacking["id"]))
+    def missing(self, rows: pa.Table, stored: Places, seen: IdSet | None = None) -> pa.Table:
+        """The rows, each id once, that are neither stored nor seen before; now they are seen."""
+        ids = halves(rows["id"])
+        lacking = np.flatnonzero(stored.find(ids) < 0)
+        new = (IdSet() if seen is None else seen).add(ids[lacking])
+        return rows.take(pa.array(lacking[new]))
 
     def fill(self, signal: str, tables: Iterable[pa.Table], total: int | None = None, title: str = "teach") -> int:
         """Ask for all rows of the tables that are missing; the number asked.
@@ -75,22 +77,30 @@ class Cache:
 
     def ask(self, signal: str, rows: pa.Table) -> np.ndarray:
         """Rows [n] -> float32 [n, width], in their order; what is missing is asked first."""
-        self.fill(signal, [rows], len(rows))
-        return self.read(signal, rows["id"])
+        place, values = self._look_up(signal, rows["id"])
+        if (place < 0).any():
+            self.fill(signal, [rows], int((place < 0).sum()))
+            return self.read(signal, rows["id"])
+        return values[place]
 
     def read(self, signal: str, ids: pa.ChunkedArray) -> np.ndarray:
         """Values of rows that are all stored, joined by id: float32 [n, width]. Raises UserError otherwise."""
-        wanted = ids.combine_chunks()
-        stored = self.store.read(self.store.signals(self.fingerprint, signal))
-        if stored is None:
+        place, values = self._look_up(signal, ids)
+        if not len(values):
             raise UserError(f"teacher {self.fingerprint} has said nothing yet; run the teach stage")
-        place = pc.index_in(wanted, value_set=stored["id"].combine_chunks())
-        if place.null_count:
+        if (place < 0).any():
             raise UserError(
-                f"{place.null_count} of {len(place)} rows have no stored {signal} of teacher "
+                f"{(place < 0).sum()} of {len(place)} rows have no stored {signal} of teacher "
                 f"{self.fingerprint}; run the teach stage"
             )
-        return self._values(stored)[place.to_numpy()]
+        return values[place]
+
+    def _look_up(self, signal: str, ids: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+        """Where the values of each id are, -1 where nowhere [n], and all stored values [stored, width]."""
+        stored = self.store.read(self.store.signals(self.fingerprint, signal))
+        if stored is None:
+            return np.full(len(ids), -1), np.empty((0, self.width), np.float32)
+        return Places(halves(stored["id"])).find(halves(ids)), self._values(stored)
 
     def _values(self, part: pa.Table) -> np.ndarray:
         column = part["values"].combine_chunks()
@@ -102,23 +112,16 @@ class Cache:
         return column.flatten().to_numpy().reshape(-1, self.width)
 
     def _lacking(self, signal: str, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-        stored = self.stored_ids(signal)
+        stored, seen = self.stored(signal), IdSet()
         for table in tables:
-            lacking = self.missing(signal, table, stored)
+            lacking = self.missing(table, stored, seen)
             if len(lacking):
-                stored = pa.concat_arrays([stored, lacking["id"].combine_chunks()])
                 yield lacking
 
     def _write(self, signal: str, ids: pa.ChunkedArray, values: np.ndarray) -> None:
         flat = pa.array(np.ascontiguousarray(values, np.float32).reshape(-1))
         table = pa.table({"id": ids, "values": pa.FixedSizeListArray.from_arrays(flat, self.width)})
         self.store.write_part(self.store.signals(self.fingerprint, signal), table, {**self.made_by, "signal": signal})
-
-
-def _first_of_each(ids: pa.ChunkedArray) -> np.ndarray:
-    """Positions of the first row of each id, ascending."""
-    encoded = pc.dictionary_encode(ids.combine_chunks())
-    return np.sort(np.unique(encoded.indices.to_numpy(), return_index=True)[1])
 
 
 def _shards(tables: Iterable[pa.Table], size: int) -> Iterator[pa.Table]:

@@ -23,7 +23,7 @@ from kdpipe.models.bilstm import BiLSTM
 from kdpipe.objectives.logit_mse import LogitMSE
 from kdpipe.optim import Optimiser
 from kdpipe.schedules import as_schedule
-from kdpipe.train import Settings, Term, fit, seeded
+from kdpipe.train import Settings, Term, cores_for, fit, seeded
 from kdpipe.types import Encoded, Ragged
 
 DATASETS = Path(os.environ.get("KDPIPE_DATASETS", Path(__file__).resolve().parents[3] / "shared" / "datasets"))
@@ -54,7 +54,7 @@ def bare(data: Encoded, words: int, logits: np.ndarray) -> float:
         model = BiLSTM(words, 2).train()
     order = batches.shuffled(batches.lengths(data), BATCH, seed=0, epoch=1)
     ready = [(batches.collate(data, rows), torch.from_numpy(logits[rows])) for rows in order]
-    with Optimiser(model, "adamw", 1e-3) as optimiser:
+    with cores_for(model), Optimiser(model, "adamw", 1e-3) as optimiser:
         start = time.perf_counter()
         for batch, target in ready:
             F.mse_loss(model(batch).logits, target).backward()
