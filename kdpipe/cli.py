@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from kdpipe.cli_cache import STORE, Device, StorePath
+from kdpipe.cli_cache import app as cache
 from kdpipe.errors import UserError
 
 
@@ -31,20 +33,17 @@ app = App(
     help="Ask a large teacher once, train many small students, question the runs in SQL.",
 )
 
+app.add_typer(cache, name="cache")
+
 RecipeName = Annotated[str, typer.Argument(help="A shipped recipe (see `kdpipe recipes`) or a TOML file.")]
 TaskName = Annotated[
     str | None, typer.Option("--task", "-t", help="Shipped task, task.toml, or a CSV/TSV/JSONL/Parquet file.")
-]
-StorePath = Annotated[
-    str, typer.Option("--store", "-s", envvar="KDPIPE_STORE", help="Folder or URL that keeps everything.")
 ]
 Seeds = Annotated[str | None, typer.Option("--seeds", help="Seeds, for example 0,1,2.")]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="phase.key=value, for example student.train.epochs=3.")
 ]
 Teacher = Annotated[str | None, typer.Option("--teacher", help="A checkpoint with a trained head, asked as it is.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
-STORE = "warehouse/store"
 SCORES = """
 select recipe, role, seed, metric, dev_score, test_score, teacher_rows_asked, non_embedding_parameters, parameters
 from stg_runs

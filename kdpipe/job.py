@@ -13,7 +13,7 @@ from kdpipe import catalog, modelfolder, transfer
 from kdpipe.errors import UserError
 from kdpipe.modelfolder import Loaded
 from kdpipe.recipe import Part, Phase, Recipe, transfer_settings
-from kdpipe.signals.cache import Cache
+from kdpipe.signals.cache import Cache, made_by
 from kdpipe.signals.live import Live, compute_type, pick_device
 from kdpipe.store import Store
 from kdpipe.types import Kind, content_key
@@ -173,8 +173,25 @@ def teacher_of(job: Job, phase: Phase, seed: int) -> Cache:
         fingerprint,
         lambda: Live(load_model(job, asked, seed), fingerprint, job.on),
         task.outputs,
-        {"teacher": fingerprint, "folder": folder.name, "task": task.name},
+        made_by(
+            fingerprint,
+            {
+                "task": task.name,
+                "kind": task.kind,
+                "labels": task.labels,
+                "folder": folder.name,
+                "checkpoint": asked.checkpoint and _portable(asked.checkpoint),
+                "label_names": asked.label_names,
+                "max_length": _max_length(folder, asked),
+                "compute": compute_type(job.on),
+            },
+        ),
     )
+
+
+def _portable(checkpoint: str) -> str:
+    """A name as it was said; a folder with its whole path, so that it is found from another working folder too."""
+    return str(Path(checkpoint).resolve()) if Path(checkpoint).is_dir() else checkpoint
 
 
 def load_model(job: Job, phase: Phase, seed: int) -> Loaded:

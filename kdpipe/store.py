@@ -9,6 +9,7 @@
     vectors/<key>/                                            token vectors taken from a teacher, safetensors
     runs/<run>.json                                           the run record
     costs/<stage>-<key>.json                                  seconds and rows that an artefact took
+    quarantine/signals/...                                    broken parts that `kdpipe cache repair` set aside
 
 Folders are named key=value so that pyarrow and DuckDB both read the key as a column. A file is written under a
 temporary name, flushed and renamed: it is whole or it is not there. A part's name holds the 128-bit hash of its
@@ -48,6 +49,17 @@ _WHOLE = ".whole"  # of a folder in a remote store, written last
 _PART = re.compile(r"part-[0-9a-f]{32}\.parquet")
 _FOLDER = "kdpipe.folder"  # in a part's metadata: where in the store it belongs
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+_KEYED = re.compile(r"(teacher|signal)=([^/]+)/")
+_ASIDE = "`kdpipe cache repair` sets it aside and asks for its rows again"
+_TRIES = 20  # listings of a folder that changes while it is listed
+
+
+class PartGone(UserError):
+    """A part that was listed is not there any more."""
+
+
+class PartBroken(UserError):
+    """A part is not what was written, or does not lie where it was written."""
 
 
 def safe_name(name: str, what: str) -> str:
@@ -132,70 +144,175 @@ class Store:
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, compression="zstd", write_page_checksum=True, row_group_size=131_072)
         data = sink.getvalue()
+        return self.put_part(folder, data)
+
+    def put_part(self, folder: str, data: bytes | pa.Buffer) -> str:
+        """The bytes of a part, whole or absent; its path, which their hash names."""
         path = f"{folder}/part-{xxhash.xxh3_128_hexdigest(data)}.parquet"
         if not self.fs.exists(path):
             self._write(path, data)
         return path
 
     def parts(self, folder: str) -> list[str]:
-        """Paths of a folder's parts, by name; of a finished set, those that its list names."""
+        """Paths of a folder's parts, by name; of a finished set, those that its list names.
+
+        While parts are put together, one listing may miss the old part and the new one alike: the old one goes only
+        when the new one is there, so two listings that agree have missed nothing.
+        """
         if self.is_complete(folder):
             return [f"{folder}/{name}" for name in self.complete(folder)["parts"]]
-        try:
-            found = self.fs.ls(folder, detail=False)
-        except FileNotFoundError:
-            return []
-        names = (path.rsplit("/", 1)[-1] for path in found)
+        before, found = None, self._listed(folder)
+        for _ in range(_TRIES):
+            if found == before:
+                break
+            before, found = found, self._listed(folder)
+        return found
+
+    def _listed(self, folder: str) -> list[str]:
+        names = (path.rsplit("/", 1)[-1] for path in self.listing(folder))
         return sorted(f"{folder}/{name}" for name in names if _PART.fullmatch(name))
+
+    def listing(self, folder: str) -> list[str]:
+        """Paths in a folder, as they are now; none where there is no folder."""
+        self.fs.invalidate_cache(folder)
+        try:
+            return self.fs.ls(folder, detail=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
 
     def read_part(self, path: str, columns: list[str] | None = None) -> pa.Table:
         """A part whose bytes are those that were written; anything else is refused by name (UserError)."""
-        try:
-            data = self.fs.cat_file(path)
-        except FileNotFoundError:
-            raise UserError(f"{path}: this part is listed but missing; delete its folder to make it again") from None
-        named = path.rsplit("part-", 1)[-1].removesuffix(".parquet")
-        if xxhash.xxh3_128_hexdigest(data) != named:
-            folder = path.rsplit("/", 1)[0]
-            away = f"the folder {folder}" if self.is_complete(folder) else "this file"
-            raise UserError(
-                f"{path}: broken part, its {len(data)} bytes are not those that were written; "
-                f"move {away} away and run again: only that is made anew"
-            )
-        try:
-            with pq.ParquetFile(pa.BufferReader(data)) as file:
-                table = file.read(columns, use_threads=False)
-        except (pa.ArrowException, OSError) as e:  # no part of ours, under a part's name
-            raise UserError(f"{path}: not a Parquet part ({str(e).splitlines()[0]}); move it away") from None
+        table = self.opened(path, self.part_bytes(path), columns)
         self._check(path, table, columns)
         return table
 
+    def part_bytes(self, path: str) -> bytes:
+        """The bytes of a part, if they are those that were written. Raises PartGone and PartBroken."""
+        try:
+            data = self.fs.cat_file(path)
+        except FileNotFoundError:
+            raise PartGone(f"{path}: this part is listed but missing; delete its folder to make it again") from None
+        named = path.rsplit("part-", 1)[-1].removesuffix(".parquet")
+        if xxhash.xxh3_128_hexdigest(data) != named:
+            folder = path.rsplit("/", 1)[0]
+            raise PartBroken(
+                f"{path}: broken part, its {len(data)} bytes are not those that were written; "
+                f"{self._mend(path, folder)}"
+            )
+        return data
+
+    def _mend(self, path: str, folder: str) -> str:
+        if "/signals/teacher=" in path:
+            return _ASIDE
+        away = f"the folder {folder}" if self.is_complete(folder) else "this file"
+        return f"move {away} away and run again: only that is made anew"
+
+    @staticmethod
+    def opened(path: str, data: bytes, columns: list[str] | None = None) -> pa.Table:
+        """The table in a part's bytes. Raises PartBroken for what is no table, or another teacher's or signal's."""
+        try:
+            with pq.ParquetFile(pa.BufferReader(data)) as file:
+                table = file.read(columns, use_threads=False)
+        except (pa.ArrowException, OSError) as e:
+            raise PartBroken(f"{path}: broken part, no Parquet table ({str(e).splitlines()[0]})") from None
+        said = table.schema.metadata or {}
+        for key, here in dict(_KEYED.findall(path)).items():
+            if (written := said.get(key.encode(), here.encode())) != here.encode():
+                raise PartBroken(
+                    f"{path}: broken part, it is of {key} {written.decode(errors='replace')}, not of {here}; {_ASIDE}"
+                )
+        return table
+
     def _check(self, path: str, table: pa.Table, columns: list[str] | None) -> None:
-        """Raises UserError for a part from another folder, or with columns that no part of its folder has."""
-        folder = self._within(path.rsplit("/", 1)[0])
+        """Raises PartBroken for a part from another folder, or with columns that no part of its folder has."""
+        folder = self._within(path.rsplit("/", 1)[0]).removeprefix("quarantine/")
         belongs = (table.schema.metadata or {}).get(_FOLDER.encode(), folder.encode()).decode(errors="replace")
         if belongs != folder:
-            raise UserError(f"{path}: this part belongs in {belongs}; move it back there")
+            raise PartBroken(f"{path}: broken part, it belongs in {belongs}; move it back there")
         known = _COLUMNS.get(folder.split("/")[0], {})
-        wrong = [name for name in columns or () if name not in table.column_names]
+        wanted = ("id", "values") if columns is None and folder.startswith("signals/") else columns or ()
+        wrong = [name for name in wanted if name not in table.column_names]
         wrong += [name for name in table.column_names if name in known and not known[name](table[name])]
         if wrong:
-            raise UserError(f"{path}: no part of this folder, by its columns {', '.join(wrong)}; move it away")
+            raise PartBroken(f"{path}: broken part, no such columns here: {', '.join(wrong)}; move it away")
 
     def read(self, folder: str, columns: list[str] | None = None) -> pa.Table | None:
         """All parts of a folder as one table; None where there is no part."""
-        parts = self.parts(folder)
-        with ThreadPoolExecutor(cores()) as threads:
-            tables = list(threads.map(self.read_part, parts, repeat(columns)))
+        tables: dict[str, pa.Table] = {}
+        while True:
+            paths = self.parts(folder)
+            new = [path for path in paths if path not in tables]
+            with ThreadPoolExecutor(cores()) as threads:
+                found = threads.map(self._read_if_there, new, repeat(columns))
+                tables |= {path: table for path, table in zip(new, found, strict=True) if table is not None}
+            if all(path in tables for path in paths):  # else some were put together meanwhile: list again
+                return self._joined(folder, [tables[path] for path in paths])
+
+    def _joined(self, folder: str, tables: list[pa.Table]) -> pa.Table | None:
         try:
             return pa.concat_tables(tables) if tables else None
         except pa.ArrowException as e:
-            raise UserError(f"{folder}: its parts have different columns ({str(e).splitlines()[0]})") from None
+            raise PartBroken(f"{folder}: its parts have different columns ({str(e).splitlines()[0]})") from None
+
+    def _read_if_there(self, path: str, columns: list[str] | None) -> pa.Table | None:
+        try:
+            return self.read_part(path, columns)
+        except PartGone:
+            if path in self.parts(path.rsplit("/", 1)[0]):
+                raise
+            return None
 
     def scan(self, folder: str, columns: list[str] | None = None) -> Iterator[pa.Table]:
-        """The parts of a folder, one table at a time."""
-        for path in self.parts(folder):
-            yield self.read_part(path, columns)
+        """The parts of a folder, one table at a time.
+
+        Parts that are put together meanwhile are listed again; rows that were read already may then come once more.
+        """
+        done: set[str] = set()
+        while True:
+            for path in self.parts(folder):
+                if path in done:
+                    continue
+                try:
+                    table = self.read_part(path, columns)
+                except PartGone:
+                    if path in self.parts(folder):
+                        raise
+                    break
+                done.add(path)
+                yield table
+            else:
+                return
+
+    def taught(self, place: str = "signals") -> list[tuple[str, str]]:
+        """(teacher's fingerprint, signal) of all folders of signals, or of those in "quarantine/signals"."""
+        found = []
+        for teacher in self.listing(self._join(place)):
+            for signal in self.listing(teacher):
+                keys = dict(_KEYED.findall("/".join([*signal.rstrip("/").split("/")[-2:], ""])))
+                if len(keys) == 2:
+                    found.append((keys["teacher"], keys["signal"]))
+        return sorted(found)
+
+    def remove_parts(self, paths: Iterable[str]) -> None:
+        """Take parts away; another process may have done so already."""
+        for path in paths:
+            with full_disk_said_plainly(path), suppress(FileNotFoundError):
+                self.fs.rm_file(path)
+
+    def set_aside(self, path: str) -> str:
+        """Move a file of the store into `quarantine`, beside those that were moved there before; its new path."""
+        target = self._join("quarantine", path.removeprefix(self.path.rstrip("/")).strip("/"))
+        again = 1
+        while self.fs.exists(free := target if again == 1 else f"{target}.{again}"):
+            again += 1
+        with full_disk_said_plainly(free), suppress(FileNotFoundError):  # another process set it aside first
+            self.fs.makedirs(free.rsplit("/", 1)[0], exist_ok=True)
+            self.fs.mv(path, free)
+        return free
+
+    def quarantined(self, fingerprint: str, signal: str) -> list[str]:
+        """Files that were set aside of a teacher's signal."""
+        return sorted(self.listing(self._join("quarantine", "signals", f"teacher={fingerprint}", f"signal={signal}")))
 
     # ---- finished sets
 

@@ -10,7 +10,7 @@ import os
 import re
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +31,7 @@ from kdpipe.store import Store
 __all__ = ["build", "connect", "named", "query", "render", "run_checks"]
 
 DATABASE = "kdpipe.duckdb"
+_TRIES = 30  # questions over files that change while they are read
 _whole: set[tuple] = set()  # stamps of files that this process has read and found whole
 
 
@@ -185,8 +186,20 @@ def query(
         names = _needs(text)
         if broken := _broken(store, names):
             raise UserError(broken)
-        con = _open(store, names or _everything())
-        return con.sql(text, params=parameters or None).to_arrow_table()
+        return _as_files_stand(
+            lambda: _open(store, names or _everything()).sql(text, params=parameters or None).to_arrow_table()
+        )
+
+
+def _as_files_stand(ask: Callable[[], pa.Table]) -> pa.Table:
+    """An answer, asked for again where a file went meanwhile: `kdpipe cache compact` puts parts together."""
+    for _ in range(_TRIES):
+        try:
+            return ask()
+        except duckdb.IOException as e:
+            if "No such file" not in str(e) and "No files found" not in str(e):
+                raise
+    return ask()
 
 
 def _select_of_name(sql: str) -> str:

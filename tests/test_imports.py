@@ -13,16 +13,17 @@ ROOMS = ("augment", "embeddings", "models", "objectives", "tasks", "vocab")
 # From the ground up. A unit imports only what stands on a line above its own, and inside a room the room itself.
 LAYERS = (
     ("draws", "errors", "progress", "resources", "types"),
-    ("catalog", "idset", "schedules", "workers"),
+    ("catalog", "idset", "intact", "schedules", "workers"),
     ROOMS,
     ("batches", "optim", "readonly", "render", "runs", "settings", "sources", "store"),
     ("making", "modelfolder", "neighbours", "plain", "tags", "train", "warehouse"),
     ("predictions", "predictor", "signals", "transfer"),
     ("recipe",),
     ("job",),
-    ("evaluation", "training"),
+    ("care", "evaluation", "training"),
     ("phases",),
     ("bench", "plan", "up"),
+    ("cli_cache",),
     ("cli", "flows"),
 )
 HEIGHT = {unit: height for height, layer in enumerate(LAYERS) for unit in layer}
@@ -92,7 +93,8 @@ def outside(tree: ast.AST) -> set[str]:
 
 
 def test_a_light_command_loads_nothing_heavy():
-    light = ("types", "errors", "store", "resources", "progress", "tasks.load", "warehouse", "recipe", "cli", "up")
+    light = ("types", "errors", "store", "resources", "progress", "tasks.load", "warehouse", "recipe", "cli", "up",
+             "care.teachers", "care.compact", "care.drop", "care.carry", "care.verify", "care.repair")
     code = "import sys\n" + "".join(f"import kdpipe.{name}\n" for name in light)
     code += f"print([name for name in {HEAVY} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -15,8 +16,18 @@ from kdpipe.progress import bar
 from kdpipe.store import Store
 from kdpipe.types import SignalSource
 
-SHARD = 4096  # rows that a killed run may have to ask again
+SHARD = 2048  # rows of a part; a killed run may have to ask two of them again, the one computed and the one written
 _NOTHING = np.empty((0, 2), np.uint64)
+
+
+def made_by(fingerprint: str, *asked: Mapping[str, object]) -> dict[str, str]:
+    """What a part says of its origin: the teacher, and all that must be known to ask the same one again.
+
+    asked: task, kind, labels, folder, checkpoint, label_names, max_length and compute type, once for each task.
+    """
+    first = asked[0] if asked else {}
+    known = {key: str(first[key]) for key in ("folder", "task") if key in first}
+    return {"teacher": fingerprint, **known, "asked": json.dumps(asked, sort_keys=True)}
 
 
 @dataclass
@@ -49,11 +60,10 @@ class Cache:
     def fill(self, signal: str, tables: Iterable[pa.Table], total: int | None = None, title: str = "teach") -> int:
         """Ask for all rows of the tables that are missing; the number asked.
 
-        Half a shard is one part, stored as soon as it is computed. Tokenising the next part, computing this one and
-        writing the last one overlap, so a stop loses at most two parts.
-        Raises UserError naming the rows whose values are not finite.
+        Tokenising the next shard, computing this one and writing the last one overlap. Each shard is one part,
+        stored as soon as it is computed. Raises UserError naming the rows whose values are not finite.
         """
-        lacking = _shards(self._lacking(signal, tables), max(self.shard // 2, 1))
+        lacking = _shards(self._lacking(signal, tables), self.shard)
         first = next(lacking, None)
         if first is None:
             return 0

@@ -61,7 +61,7 @@ def prepare(job: dict) -> None:
     from kdpipe.signals.live import Live
 
     evaluation.speed = partial(evaluation.speed, seconds=0.0)  # a speed is no part of what is compared
-    Cache.__init__.__defaults__ = (job.get("shard", 64), *Cache.__init__.__defaults__[1:])
+    Cache.__init__.__defaults__ = (job.get("shard", 32), *Cache.__init__.__defaults__[1:])
     if "asked" in job:
         Live.compute = counting(Live.compute, job["asked"])
     if "point" in job:

@@ -17,7 +17,7 @@ from tests.promises.conftest import LONG, contents
 
 FLIPS = 500 if LONG else 12  # positions of each file
 CUTS = 100 if LONG else 5
-SHARD = 64
+SHARD = 32
 VIEWS = ("stg_runs", "stg_transfer", "stg_signals", "stg_predictions", "stg_neighbours")
 
 
@@ -122,8 +122,15 @@ def test_a_part_below_another_teacher_is_refused(store):
     there = store / "signals" / "teacher=0123456789" / "signal=logits" / part.name
     there.parent.mkdir(parents=True)
     os.rename(part, there)
-    with pytest.raises(UserError, match=f"{part.name}.*belongs in signals/"):
+    with pytest.raises(UserError, match=f"{part.name}.*it is of teacher"):
         read(store, there)
+
+
+def test_predictions_below_another_run_are_refused(store):
+    one, other = sorted(store.glob("predictions/*/split=dev/part-*"))[:2]
+    os.rename(one, other.parent / one.name)
+    with pytest.raises(UserError, match=f"{one.name}.*it belongs in predictions/"):
+        warehouse.query(store, "stg_predictions")
 
 
 def test_two_swapped_model_folders_are_refused(forks, store):

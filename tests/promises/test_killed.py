@@ -11,7 +11,7 @@ from kdpipe import warehouse
 from tests.promises.conftest import LONG, check_whole, contents
 from tests.promises.forks import STAGES
 
-SHARD = 64
+SHARD = 32
 SPARSE = 1 if LONG else 8  # every so many points of a stage are tried
 RANDOM = 30 if LONG else 3  # kills at random moments of each stage
 
@@ -30,7 +30,7 @@ def restarted(forks, undisturbed, tmp_path: Path, stage: str, seeds: list[dict])
     assert done["status"] == 0, done["said"]
     assert contents(store) == contents(undisturbed[i + 1])
     if stage == "teach":
-        assert rows_asked(asked) <= rows_taught(store) + kills * SHARD
+        assert rows_asked(asked) <= rows_taught(store) + kills * 2 * SHARD  # the one computed, the one written
         asked.unlink()
     shutil.rmtree(store)
 
