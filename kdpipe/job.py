@@ -152,7 +152,7 @@ def teacher_fingerprint(job: Job, name: str, seed: int) -> str:
             f"{job.recipe.name} -> {name}: its model is not trained yet; run the teach stage first "
             "('augment-and-teach', or kdpipe run)"
         )
-    modelfolder.check_weights(folder)
+    modelfolder.check_weights(folder, in_store=phase.checkpoint is None)
     return modelfolder.fingerprint(
         folder, job.recipe.task.labels, _max_length(folder, phase), compute_type(job.on), phase.label_names
     )

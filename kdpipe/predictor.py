@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from kdpipe import modelfolder
-from kdpipe.errors import UserError
+from kdpipe.errors import UserError, memory_said_plainly
 from kdpipe.modelfolder import Loaded
 from kdpipe.types import row_ids
 
@@ -35,6 +35,7 @@ class Predictor:
     device: str = "cpu"
 
     @classmethod
+    @memory_said_plainly("predict")
     def load(cls, folder: str | Path, device: str = "cpu") -> Predictor:
         """A student's folder in the store, or any checkpoint with a trained head. Raises UserError."""
         path = modelfolder.find(folder)
@@ -54,6 +55,7 @@ class Predictor:
         logits = self.logits(texts, first)
         return [self._answer(row) for row in logits]
 
+    @memory_said_plainly("predict")
     def logits(self, texts: Sequence[Text], first: int = 1) -> np.ndarray:
         """Texts [n] -> float32 [n, C]."""
         from kdpipe.train import predict

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from kdpipe.errors import UserError
 
 if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
+    from duckdb import DuckDBPyConnection, Statement
 
 _EXPLAIN = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/)*(explain(?:\s+analyze)?\b)?(.*)", re.IGNORECASE | re.DOTALL)
 _NODES = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"})
@@ -30,10 +30,17 @@ def only_reading(con: DuckDBPyConnection, sql: str) -> str:
         raise UserError(f"kdpipe sql only reads: one statement at a time, found {len(statements)}")
     explain, text = _EXPLAIN.fullmatch(statements[0].query).groups()
     tree = json.loads(con.execute("select json_serialize_sql($1::varchar)", [text]).fetchone()[0])
-    writing = iter([statements[0].type.name]) if tree["error"] else _writing(tree["statements"])
+    writing = iter([_kind(statements[0])]) if tree["error"] else _writing(tree["statements"])
     if found := next(writing, None):
         raise UserError(f"kdpipe sql only reads: a select, explain, describe, summarize or show; found {found}")
     return f"{explain or ''} {text}"
+
+
+def _kind(statement: Statement) -> str:
+    try:
+        return statement.type.name
+    except ValueError:  # a kind that DuckDB's Python package has no name for, such as UPDATE EXTENSIONS
+        return statement.query.split()[0].upper()
 
 
 def _writing(node: object) -> Iterator[str]:

@@ -318,12 +318,15 @@ def _check_parts(where: str, recipe: Recipe, phase: Phase, earlier: list[str], k
 
 
 def _check_model(where: str, recipe: Recipe, part: Part, known_task: bool) -> list[str]:
-    """Names of arguments, and their values by building the network small; a checkpoint is read only when it runs."""
+    """Names of arguments, and their values by building the network without memory; a checkpoint is read by the run."""
     faults = _check_part(where, "models", part)
     if faults or not known_task or "checkpoint" in str(part.arguments):
         return faults
+    import torch
+
     found = catalog.find("models", part.name)
-    return _try(where, lambda: found(vocab_size=3, outputs=recipe.task.outputs, vectors=None, **part.arguments))
+    with torch.device("meta"):
+        return _try(where, lambda: found(vocab_size=3, outputs=recipe.task.outputs, vectors=None, **part.arguments))
 
 
 def _check_part(where: str, room: str, part: Part, extra: Iterable[str] = (), make: bool = False) -> list[str]:

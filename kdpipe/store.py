@@ -13,23 +13,24 @@
 
 Folders are named key=value so that pyarrow and DuckDB both read the key as a column. A file is written under a
 temporary name, flushed and renamed: it is whole or it is not there. A part's name holds the 128-bit hash of its
-bytes, so a changed, cut or swapped part is refused by name. A set of parts that only makes sense whole (a transfer
+bytes and its metadata the folder that it was written for, so a changed, cut, swapped or moved part is refused by name;
+records and folders carry their own digests (kdpipe.intact). A set of parts that only makes sense whole (a transfer
 set) is complete when its `_complete.json` is there; that file lists its parts.
 """
 
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
 from itertools import repeat
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pyarrow as pa
@@ -38,13 +39,15 @@ import xxhash
 from safetensors import SafetensorError
 
 import kdpipe
+from kdpipe import intact
 from kdpipe.errors import UserError
-from kdpipe.types import ID, content_key
+from kdpipe.types import ID, NEIGHBOURS, PREDICTIONS, TRANSFER, content_key
 from kdpipe.workers import cores
 
 COMPLETE = "_complete.json"
 _WHOLE = ".whole"  # of a folder in a remote store, written last
 _PART = re.compile(r"part-[0-9a-f]{32}\.parquet")
+_FOLDER = "kdpipe.folder"  # in a part's metadata: where in the store it belongs
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _KEYED = re.compile(r"(teacher|signal)=([^/]+)/")
 _ASIDE = "`kdpipe cache repair` sets it aside and asks for its rows again"
@@ -64,6 +67,23 @@ def safe_name(name: str, what: str) -> str:
     if not _SAFE.fullmatch(name):
         raise UserError(f"{what} '{name}': letters, digits, '.', '_' and '-' only, beginning with a letter or digit")
     return name
+
+
+def _as_in(field: pa.Field) -> Callable[[pa.ChunkedArray], bool]:
+    return lambda column: column.type == field.type and (field.nullable or not column.null_count)
+
+
+def _are_signals(column: pa.ChunkedArray) -> bool:
+    return (pa.types.is_fixed_size_list(column.type) and column.type.value_type == pa.float32()
+            and column.type.list_size > 0 and not column.null_count)
+
+
+_COLUMNS = {  # what parts of each room hold: name -> whether a column is one of that kind
+    "transfer": {field.name: _as_in(field) for field in TRANSFER},
+    "predictions": {field.name: _as_in(field) for field in PREDICTIONS},
+    "neighbours": {field.name: _as_in(field) for field in NEIGHBOURS},
+    "signals": {"id": _as_in(TRANSFER.field("id")), "values": _are_signals},
+}
 
 
 class Store:
@@ -109,6 +129,9 @@ class Store:
     def _join(self, *parts: str) -> str:
         return "/".join([self.path.rstrip("/"), *parts])
 
+    def _within(self, path: str) -> str:
+        return path.removeprefix(self.path.rstrip("/") + "/")
+
     # ---- parts
 
     def write_part(self, folder: str, table: pa.Table, made_by: Mapping[str, str] | None = None) -> str:
@@ -116,7 +139,7 @@ class Store:
 
         Raises UserError where the disk is full or may not be written.
         """
-        metadata = {"kdpipe.version": kdpipe.__version__, **(made_by or {})}
+        metadata = {"kdpipe.version": kdpipe.__version__, _FOLDER: self._within(folder), **(made_by or {})}
         table = table.replace_schema_metadata({**(table.schema.metadata or {}), **metadata})
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, write_page_checksum=True, row_group_size=131_072, **_encoding(table.schema))
@@ -159,7 +182,9 @@ class Store:
 
     def read_part(self, path: str, columns: list[str] | None = None) -> pa.Table:
         """A part whose bytes are those that were written; anything else is refused by name (UserError)."""
-        return self.opened(path, self.part_bytes(path), columns)
+        table = self.opened(path, self.part_bytes(path), columns)
+        self._check(path, table, columns)
+        return table
 
     def part_bytes(self, path: str) -> bytes:
         """The bytes of a part, if they are those that were written. Raises PartGone and PartBroken."""
@@ -198,6 +223,19 @@ class Store:
                 )
         return table
 
+    def _check(self, path: str, table: pa.Table, columns: list[str] | None) -> None:
+        """Raises PartBroken for a part from another folder, or with columns that no part of its folder has."""
+        folder = self._within(path.rsplit("/", 1)[0]).removeprefix("quarantine/")
+        belongs = (table.schema.metadata or {}).get(_FOLDER.encode(), folder.encode()).decode(errors="replace")
+        if belongs != folder:
+            raise PartBroken(f"{path}: broken part, it belongs in {belongs}; move it back there")
+        known = _COLUMNS.get(folder.split("/")[0], {})
+        wanted = ("id", "values") if columns is None and folder.startswith("signals/") else columns or ()
+        wrong = [name for name in wanted if name not in table.column_names]
+        wrong += [name for name in table.column_names if name in known and not known[name](table[name])]
+        if wrong:
+            raise PartBroken(f"{path}: broken part, no such columns here: {', '.join(wrong)}; move it away")
+
     def read(self, folder: str, columns: list[str] | None = None) -> pa.Table | None:
         """All parts of a folder as one table; None where there is no part."""
         tables: dict[str, pa.Table] = {}
@@ -208,7 +246,13 @@ class Store:
                 found = threads.map(self._read_if_there, new, repeat(columns))
                 tables |= {path: table for path, table in zip(new, found, strict=True) if table is not None}
             if all(path in tables for path in paths):  # else some were put together meanwhile: list again
-                return pa.concat_tables(tables[path] for path in paths) if paths else None
+                return self._joined(folder, [tables[path] for path in paths])
+
+    def _joined(self, folder: str, tables: list[pa.Table]) -> pa.Table | None:
+        try:
+            return pa.concat_tables(tables) if tables else None
+        except pa.ArrowException as e:
+            raise PartBroken(f"{folder}: its parts have different columns ({str(e).splitlines()[0]})") from None
 
     def _read_if_there(self, path: str, columns: list[str] | None) -> pa.Table | None:
         try:
@@ -276,7 +320,13 @@ class Store:
         return self.fs.exists(f"{folder}/{COMPLETE}")
 
     def complete(self, folder: str) -> dict:
-        return self.read_json(f"{folder}/{COMPLETE}")
+        """The list of a finished set's parts, and the facts beside it. Raises UserError where it is no such list."""
+        path = f"{folder}/{COMPLETE}"
+        facts = self.read_json(path)
+        parts = facts.get("parts")
+        if not isinstance(parts, list) or not all(isinstance(p, str) and _PART.fullmatch(p) for p in parts):
+            raise UserError(f"{path}: no list of parts; move the folder {folder} away and run again: it is made anew")
+        return facts
 
     def finish(self, folder: str, parts: Iterable[str], facts: Mapping[str, object]) -> None:
         """Declare a set of parts whole; facts (counts, settings) are kept beside the list."""
@@ -285,19 +335,22 @@ class Store:
 
     # ---- JSON and folders
 
-    def write_json(self, path: str, value: object) -> None:
-        self._write(path, (json.dumps(value, indent=1, ensure_ascii=False, sort_keys=False) + "\n").encode())
+    def write_json(self, path: str, value: dict[str, Any]) -> None:
+        self._write(path, intact.record(value, self._within(path)))
 
     def read_json(self, path: str) -> dict:
-        return json.loads(self.fs.cat_file(path))
+        """A record whose bytes are those that were written; anything else is refused by name (UserError)."""
+        return intact.parse(path, self.fs.cat_file(path), self._within(path))
 
     def exists(self, path: str) -> bool:
         return self.fs.exists(path)
 
-    def clear(self, folder: str) -> None:
-        """Take away the parts of a folder that nothing refers to yet."""
+    def keep_only(self, folder: str, part: str) -> None:
+        """Take away the other parts of a folder: what a run left there that was killed before anything named them."""
         for path in self.parts(folder):
-            self.fs.rm_file(path)
+            if path != part:
+                with suppress(FileNotFoundError):  # another process did so first
+                    self.fs.rm_file(path)
 
     def add_cost(self, stage: str, key: str, seconds: float, rows: int) -> None:
         """Work done on an artefact, added to what was done before (by a run that was killed, say)."""
@@ -340,6 +393,7 @@ class Store:
                 shutil.rmtree(scratch, ignore_errors=True)
 
     def _publish(self, scratch: Path, target: str) -> None:
+        intact.seal(scratch, target.rsplit("/", 1)[-1])
         if not self.local:
             self.fs.put(f"{scratch}/", f"{target}/", recursive=True)
             self.fs.pipe_file(f"{target}/{_WHOLE}", b"")
@@ -350,6 +404,7 @@ class Store:
         try:
             scratch.chmod(0o755)
             os.rename(scratch, target)
+            _flush(Path(target).parent)
         except OSError as e:
             if e.errno not in (errno.EEXIST, errno.ENOTEMPTY):  # another process published the same content first
                 raise
@@ -382,6 +437,7 @@ class Store:
                     os.fsync(out.fileno())
                 os.chmod(scratch, 0o644)
                 os.replace(scratch, path)
+                _flush(Path(path).parent)
             except BaseException:
                 Path(scratch).unlink(missing_ok=True)
                 raise
@@ -411,9 +467,13 @@ def _cache_home() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kdpipe"
 
 
-def _flush(file: Path) -> None:
-    with file.open("rb") as f:
-        os.fsync(f.fileno())
+def _flush(path: Path) -> None:
+    """Onto the disk: a file's bytes, or the names that a folder holds."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 @contextmanager
@@ -425,6 +485,8 @@ def full_disk_said_plainly(where: str) -> Iterator[None]:
         reasons = {
             errno.ENOSPC: "the disk is full",
             errno.EDQUOT: "the disk quota is used up",
+            errno.EFBIG: "the system allows no file of this size (see ulimit -f)",
+            errno.EIO: "the disk fails (an input/output error)",
             errno.EROFS: "the file system is read-only",
             errno.EACCES: "this user may not write there",
             errno.EPERM: "this user may not write there",

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from safetensors.numpy import load_file, save_file
 
-from kdpipe import catalog, modelfolder, transfer
+from kdpipe import catalog, intact, modelfolder, transfer
 from kdpipe.errors import UserError
 from kdpipe.job import (
     Job,
@@ -153,7 +153,9 @@ def _from_teacher(
         made = source.vectors([tokens[0], *order], texts, width, 0, load_model(job, asked, seed))
         with store.new_folder(place) as folder:
             save_file({"vectors": made}, folder / "vectors.safetensors")
-    kept = load_file(store.local_folder(place) / "vectors.safetensors")["vectors"]
+    there = store.local_folder(place)
+    intact.check(there, in_store=True)
+    kept = load_file(there / "vectors.safetensors")["vectors"]
     where = {token: i for i, token in enumerate(order, start=1)}
     return kept[[0, *(where[token] for token in tokens[1:])]]
 

@@ -11,25 +11,28 @@ import re
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
+from kdpipe import intact
 from kdpipe.errors import UserError, did_you_mean
 from kdpipe.readonly import only_reading
 from kdpipe.render import render
 from kdpipe.resources import folder
 from kdpipe.sources import SOURCES
-from kdpipe.store import PartGone, Store
+from kdpipe.store import Store
 
 __all__ = ["build", "connect", "named", "query", "render", "run_checks"]
 
 DATABASE = "kdpipe.duckdb"
 _TRIES = 30  # questions over files that change while they are read
+_whole: set[tuple] = set()  # stamps of files that this process has read and found whole
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ def connect(store: Store | str | os.PathLike) -> duckdb.DuckDBPyConnection:
     Raises UserError where there is no store or one of its files cannot be read.
     """
     store = _store(store)
-    with _errors_said_plainly(store):
+    with _errors_said_plainly():
         return _open(store, _everything())
 
 
@@ -85,7 +88,7 @@ def build(store: Store | str | os.PathLike) -> Path:
     target = Path(store.path).resolve() / DATABASE
     scratch = target.with_name(f".tmp-{uuid.uuid4().hex}.duckdb")
     try:
-        with _errors_said_plainly(store), duckdb.connect(str(scratch)) as con:
+        with _errors_said_plainly(), duckdb.connect(str(scratch)) as con:
             _create_views(con, _escaped(str(target.parent)), _everything())
         os.replace(scratch, target)
     finally:
@@ -172,14 +175,19 @@ def query(
 ) -> pa.Table:
     """Rows of one select, explain, describe, summarize or show, or of the view whose name is given.
 
-    parameters: values for ?, $1 or $name in the SQL. Only the views and files that the SQL speaks of are opened.
-    Raises UserError for anything that could write, for files outside the store and for mistakes in the SQL.
+    parameters: values for ?, $1 or $name in the SQL. Only the views and files that the SQL speaks of are opened, and
+    the bytes of these files are checked first: DuckDB itself would read a changed number in silence.
+    Raises UserError for broken files, for anything that could write, for files outside the store and for mistakes in
+    the SQL.
     """
     store = _store(store)
-    with _errors_said_plainly(store, sql):
+    with _errors_said_plainly(sql):
         text = only_reading(duckdb.connect(":memory:"), _select_of_name(sql))
+        names = _needs(text)
+        if broken := _broken(store, names):
+            raise UserError(broken)
         return _as_files_stand(
-            lambda: _open(store, _needs(text) or _everything()).sql(text, params=parameters or None).to_arrow_table()
+            lambda: _open(store, names or _everything()).sql(text, params=parameters or None).to_arrow_table()
         )
 
 
@@ -207,11 +215,11 @@ def _select_of_name(sql: str) -> str:
 def run_checks(store: Store | str | os.PathLike) -> list[str]:
     """What is wrong in the store: its broken files, or else each check that returns rows, one message each."""
     store = _store(store)
-    if broken := [*_broken_records(store), *_broken_parts(store)]:
+    if broken := _broken(store, {f"raw.{name}" for name in SOURCES}):
         return broken
     con, found = connect(store), []
     for name, file in _files("checks").items():
-        with _errors_said_plainly(store):
+        with _errors_said_plainly():
             rows = con.sql(file.text).to_arrow_table()
         if len(rows):
             first = render(rows.slice(0, 1), "json").strip("[]\n ")
@@ -219,27 +227,27 @@ def run_checks(store: Store | str | os.PathLike) -> list[str]:
     return found
 
 
-def _broken_parts(store: Store) -> list[str]:
-    broken: list[str] = []
-    for room in ("transfer", "signals", "predictions", "neighbours"):
-        for path in _found(store, f"{room}/**/part-*.parquet"):
-            try:
-                store.read_part(path, columns=[])
-            except PartGone:  # put together with others meanwhile
-                continue
-            except UserError as e:
-                broken += e.faults
-    return broken
+def _broken(store: Store, names: Set[str]) -> list[str]:
+    """What is wrong with the files of some sources; a file that was left alone is read once by this process."""
+    sources = [source for name, source in SOURCES.items() if f"raw.{name}" in names]
+    paths = [path for source in sources for path in _found(store, source.pattern)]
+    with ThreadPoolExecutor() as pool:
+        return [fault for faults in pool.map(partial(_faults, store), paths) for fault in faults]
 
 
-def _broken_records(store: Store) -> list[str]:
-    broken = []
-    for path in [*_found(store, "runs/*.json"), *_found(store, "transfer/*/_complete.json")]:
-        try:
-            store.read_json(path)
-        except ValueError as e:
-            broken.append(f"{path}: broken file, not JSON ({e}); move it away and run again: it is made anew")
-    return broken
+def _faults(store: Store, path: str) -> tuple[str, ...]:
+    try:
+        seen = intact.stamp(Path(path)) if store.local else None
+        if seen in _whole:
+            return ()
+        store.read_json(path) if path.endswith(".json") else store.read_part(path, columns=[])
+    except FileNotFoundError:  # taken away since it was listed
+        return ()
+    except UserError as e:
+        return e.faults if store.exists(path) else ()
+    if seen and intact.is_settled(seen):
+        _whole.add(seen)
+    return ()
 
 
 def _found(store: Store, pattern: str) -> list[str]:
@@ -250,20 +258,18 @@ def _found(store: Store, pattern: str) -> list[str]:
 
 
 @contextmanager
-def _errors_said_plainly(store: Store | None = None, sql: str = "") -> Iterator[None]:
+def _errors_said_plainly(sql: str = "") -> Iterator[None]:
     """Turns DuckDB's errors into a UserError, with the names that there are where the SQL has an unknown one."""
     try:
         yield
     except duckdb.Error as e:
-        raise UserError(_plain(e, store, sql)) from None
+        raise UserError(_plain(e, sql)) from None
 
 
-def _plain(error: duckdb.Error, store: Store | None, sql: str) -> str | list[str]:
+def _plain(error: duckdb.Error, sql: str) -> str | list[str]:
     message = str(error).split("\n\nLINE")[0].strip()
     if unknown := re.search(r"Table with name (\S+) does not exist", message):
         return f"no view '{unknown[1]}'{did_you_mean(unknown[1], _views())}"
-    if "Malformed JSON" in message and store and (broken := _broken_records(store)):
-        return broken
     if "disabled by configuration" in message:
         return f"{message}; kdpipe sql reads the files of the store alone"
     if isinstance(error, duckdb.BinderException) and "column" in message.lower():

@@ -76,3 +76,16 @@ def test_ids_come_back_as_they_went_in_also_from_a_slice():
 
 def test_equal_ids_keep_their_order_when_sorted():
     assert order(array([(2, 1), (1, 9), (1, 2), (1, 9)])).tolist() == [2, 1, 3, 0]
+
+
+@given(st.lists(st.integers(0, 9), max_size=60), st.lists(st.integers(0, 12), max_size=60), st.booleans())
+def test_an_id_that_stands_more_than_once_is_found_at_its_first_place(there, asked, leading):
+    """Whatever else is asked for beside it: which of two answers is served must not depend on the company."""
+
+    def ids(numbers):
+        """With `leading`, ids that differ in their last bits alone."""
+        rows = [[1 << 40, n] if leading else [(n + 1) << 50, 7] for n in numbers]
+        return np.array(rows, np.uint64).reshape(-1, 2)
+
+    expected = [there.index(n) if n in there else -1 for n in asked]
+    assert Places(ids(there)).find(ids(asked)).tolist() == expected

@@ -38,7 +38,7 @@ class Records:
                 try:
                     record = self.store.read_json(path)
                     found[record["run"]] = record
-                except (ValueError, KeyError, TypeError, FileNotFoundError):
+                except (UserError, KeyError, TypeError, FileNotFoundError):
                     continue
         return found
 

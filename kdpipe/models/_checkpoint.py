@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, PreTrainedModel
 from transformers.utils import logging
 
-from kdpipe.errors import UserError
+from kdpipe.errors import UserError, is_lack_of_memory
 
 HEADS = ("pooler.",)  # parts of an encoder that only its classifier reads
 
@@ -33,6 +33,8 @@ def pretrained(auto: type, checkpoint: str, **config: Any) -> tuple[PreTrainedMo
                 checkpoint, config=settings, dtype=torch.float32, use_safetensors=True,
                 ignore_mismatched_sizes=True, output_loading_info=True, **safe)
     except (OSError, ValueError, RuntimeError, SafetensorError) as e:
+        if is_lack_of_memory(e):
+            raise
         raise UserError(f"checkpoint '{checkpoint}': cannot be read ({str(e).splitlines()[0]}); "
                         "give a folder or Hugging Face name with config.json and *.safetensors") from e
     drawn = sorted({*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])})

@@ -16,7 +16,7 @@ from kdpipe.progress import bar
 from kdpipe.store import Store
 from kdpipe.types import SignalSource
 
-SHARD = 4096  # rows of a part: what a killed run may have to ask again
+SHARD = 2048  # rows of a part; a killed run may have to ask two of them again, the one computed and the one written
 _NOTHING = np.empty((0, 2), np.uint64)
 
 

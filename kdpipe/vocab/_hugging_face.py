@@ -35,6 +35,23 @@ class Special:
     types: bool
     side: str = "right"
 
+    def check(self) -> None:
+        """Raises ValueError where a field of a file holds what it cannot."""
+        allowed = {
+            "packed": isinstance(self.packed, bool),
+            "mask": self.mask is None or isinstance(self.mask, str),
+            "unknown": _is_id(self.unknown),
+            "ids": isinstance(self.ids, list | tuple) and all(map(_is_id, self.ids)),
+            "types": isinstance(self.types, bool),
+            "side": self.side in ("left", "right"),
+        }
+        if wrong := [name for name, is_so in allowed.items() if not is_so]:
+            raise ValueError(f"{', '.join(wrong)}: of another type than such a file has")
+
+
+def _is_id(value: object) -> bool:
+    return type(value) is int and 0 <= value < 2**31
+
 
 def fetch(ref: str | Path) -> PreTrainedTokenizerBase:
     """The tokenizer of a Hugging Face folder or name; of a folder without touching the network, and never its code.

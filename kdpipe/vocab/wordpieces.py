@@ -155,7 +155,8 @@ class WordPieces(Vocabulary):
         tokenizer = json.dumps(read_json(folder / TOKENIZER), ensure_ascii=False)
         try:
             special = Special(**{name: value for name, value in card.items() if name != "kind"})
-        except TypeError as e:
+            special.check()
+        except (TypeError, ValueError) as e:
             raise UserError(f"{folder / CARD}: broken ({e}); restore the file or train the model again") from None
         return cls(Tokenizer.from_str(tokenizer), read_json(folder / CONFIG), replace(special, ids=tuple(special.ids)))
 

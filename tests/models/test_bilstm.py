@@ -74,7 +74,7 @@ def test_the_padding_vector_stays_zero():
 def test_wrong_arguments_are_all_named():
     with pytest.raises(UserError) as e:
         BiLSTM(10, 2, hidden=0, fc="many", dropout=1.5)
-    assert len(e.value.faults) == 3 and "bilstm: hidden = 0; allowed: a whole number of 1 or more" in e.value.faults
+    assert len(e.value.faults) == 3 and "bilstm: hidden = 0; allowed: a whole number of 1 to 1000000" in e.value.faults
     with pytest.raises(UserError, match="channels = 'multichanel'; did you mean 'multichannel'"):
         BiLSTM(10, 2, channels="multichanel")
     with pytest.raises(UserError, match="vectors of 10 tokens and width 7.*width = 300"):

@@ -132,9 +132,9 @@ def test_a_part_cut_short_is_named_by_queries_too(store):
 
 def test_a_broken_record_is_named(store):
     Path(store.run("tang-s0")).write_text('{"run": ')
-    with pytest.raises(UserError, match=r"tang-s0\.json: broken file"):
+    with pytest.raises(UserError, match=r"tang-s0\.json: broken record"):
         query(store, "leaderboard")
-    assert "tang-s0.json: broken file" in run_checks(store)[0]
+    assert "tang-s0.json: broken record" in run_checks(store)[0]
 
 
 def test_a_set_that_is_not_finished_and_parts_that_it_does_not_list_are_left_out(store):

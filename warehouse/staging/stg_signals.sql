@@ -6,7 +6,7 @@ logits as (
     select
         teacher,
         id,
-        any_value("values") as logits
+        arg_min("values", file) as logits -- of rows that two processes asked for at once, those that training reads
     from raw.signals
     group by teacher, id
 
