@@ -26,7 +26,6 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
 from itertools import repeat
 from pathlib import Path
@@ -42,7 +41,7 @@ import kdpipe
 from kdpipe import intact
 from kdpipe.errors import UserError
 from kdpipe.types import ID, NEIGHBOURS, PREDICTIONS, TRANSFER, content_key
-from kdpipe.workers import cores
+from kdpipe.workers import in_threads
 
 COMPLETE = "_complete.json"
 _WHOLE = ".whole"  # of a folder in a remote store, written last
@@ -242,9 +241,8 @@ class Store:
         while True:
             paths = self.parts(folder)
             new = [path for path in paths if path not in tables]
-            with ThreadPoolExecutor(cores()) as threads:
-                found = threads.map(self._read_if_there, new, repeat(columns))
-                tables |= {path: table for path, table in zip(new, found, strict=True) if table is not None}
+            found = in_threads(self._read_if_there, new, repeat(columns))
+            tables |= {path: table for path, table in zip(new, found, strict=True) if table is not None}
             if all(path in tables for path in paths):  # else some were put together meanwhile: list again
                 return self._joined(folder, [tables[path] for path in paths])
 

@@ -11,7 +11,6 @@ import re
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
@@ -27,6 +26,7 @@ from kdpipe.render import render
 from kdpipe.resources import folder
 from kdpipe.sources import SOURCES
 from kdpipe.store import Store
+from kdpipe.workers import in_threads
 
 __all__ = ["build", "connect", "named", "query", "render", "run_checks"]
 
@@ -187,13 +187,14 @@ def query(
         if broken := _broken(store, names):
             raise UserError(broken)
         return _as_files_stand(
-            lambda: _open(store, names or _everything()).sql(text, params=parameters or None).to_arrow_table()
+            lambda: _open(store, names or _everything()).sql(text, params=parameters or None).to_arrow_table(),
+            _TRIES if names else 0,
         )
 
 
-def _as_files_stand(ask: Callable[[], pa.Table]) -> pa.Table:
+def _as_files_stand(ask: Callable[[], pa.Table], tries: int) -> pa.Table:
     """An answer, asked for again where a file went meanwhile: `kdpipe cache compact` puts parts together."""
-    for _ in range(_TRIES):
+    for _ in range(tries):
         try:
             return ask()
         except duckdb.IOException as e:
@@ -231,8 +232,7 @@ def _broken(store: Store, names: Set[str]) -> list[str]:
     """What is wrong with the files of some sources; a file that was left alone is read once by this process."""
     sources = [source for name, source in SOURCES.items() if f"raw.{name}" in names]
     paths = [path for source in sources for path in _found(store, source.pattern)]
-    with ThreadPoolExecutor() as pool:
-        return [fault for faults in pool.map(partial(_faults, store), paths) for fault in faults]
+    return [fault for faults in in_threads(partial(_faults, store), paths) for fault in faults]
 
 
 def _faults(store: Store, path: str) -> tuple[str, ...]:

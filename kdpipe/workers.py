@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from kdpipe import progress
@@ -44,6 +45,15 @@ def in_order(work: Callable[..., Result], tasks: Iterable[tuple], workers: int) 
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def in_threads(work: Callable[..., Result], *tasks: Iterable) -> list[Result]:
+    """map(work, *tasks) by a thread for each core; by this one alone where there is one task."""
+    calls = list(zip(*tasks, strict=False))
+    if len(calls) < 2:
+        return [work(*call) for call in calls]
+    with ThreadPoolExecutor(cores()) as threads:
+        return list(threads.map(lambda call: work(*call), calls))
 
 
 def apart(work: Callable[..., Result], *task: object) -> Result:

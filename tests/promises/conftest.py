@@ -20,6 +20,8 @@ TIMES = ("seconds", "rows_per_second", "started", "speed", "stages", "curve", "m
 class Forks:
     """Jobs of `forks.py`, carried out in forks of one warm process."""
 
+    killed = 0  # of all jobs so far
+
     def __init__(self, base: dict, scratch: Path):
         self.base = base
         self.errors = (scratch / "stderr").open("w+")
@@ -29,7 +31,9 @@ class Forks:
         self._ask({"warm": {**base, "store": str(scratch / "warm")}})
 
     def __call__(self, *jobs: dict) -> list[dict]:
-        return self._ask({"jobs": [{**self.base, "stages": STAGES, **job} for job in jobs]})
+        done = self._ask({"jobs": [{**self.base, "stages": STAGES, **job} for job in jobs]})
+        Forks.killed += sum(one["status"] == -9 for one in done)
+        return done
 
     def _ask(self, request: dict) -> list[dict]:
         print(json.dumps(request), file=self.process.stdin, flush=True)
@@ -47,6 +51,11 @@ class Forks:
         self.process.wait(30)
         self.process.stdout.close()
         self.errors.close()
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    if Forks.killed:
+        terminalreporter.write_line(f"{Forks.killed} processes were killed at work")
 
 
 @pytest.fixture(scope="session")

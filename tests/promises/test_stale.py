@@ -125,8 +125,8 @@ def test_another_compute_type_asks_for_every_row(tiny_recipe, tiny_task, taught,
     assert here.fingerprint == keys[0]
     there = Cache(job.place, keys[1], None, 2, {})
     wanted = job.place.read(job.place.transfer(transfer_key(job, job.recipe.final)))
-    assert len(here.missing("logits", wanted)) == 0
-    assert len(there.missing("logits", wanted)) == len(wanted)
+    assert len(here.missing(wanted, here.stored("logits"))) == 0
+    assert len(there.missing(wanted, there.stored("logits"))) == len(wanted)
 
 
 def test_the_gpu_is_another_compute_type(tmp_path, tiny_recipe, tiny_task, taught, brought):

@@ -9,7 +9,7 @@ import pytest
 from kdpipe import recipe, transfer, warehouse
 from kdpipe.job import Job, teacher_of, transfer_key
 from kdpipe.store import Store
-from kdpipe.types import row_ids
+from kdpipe.types import ID, row_ids
 from tests.promises.conftest import LONG, check_whole, contents
 
 WRITERS = range(8 if LONG else 4)
@@ -46,7 +46,8 @@ def check_rows(tiny_recipe, tiny_task, store: Path) -> None:
         wanted |= set(ids.to_pylist())
     asked = warehouse.query(store, "select id, logits from stg_signals order by id")
     assert asked["id"].to_pylist() == sorted(wanted)
-    np.testing.assert_array_equal(np.array(asked["logits"].to_pylist(), np.float32), cache.read("logits", asked["id"]))
+    ids = asked["id"].cast(ID)
+    np.testing.assert_array_equal(np.array(asked["logits"].to_pylist(), np.float32), cache.read("logits", ids))
 
 
 def test_four_processes_teach_overlapping_sets(forks, tiny_recipe, tiny_task, store, undisturbed):
