@@ -108,7 +108,7 @@ def _again(work: Callable[[], Any], made: Path) -> Iterator[float]:
 
 def _write(store: Store, table: pa.Table) -> None:
     row_ids(table["text_a"])
-    store.clear(store.transfer("floor"))
+    store.remove_parts(store.parts(store.transfer("floor")))
     store.write_part(store.transfer("floor"), table)
 
 

@@ -139,7 +139,7 @@ class Store:
         Raises UserError where the disk is full or may not be written.
         """
         metadata = {"kdpipe.version": kdpipe.__version__, _FOLDER: self._within(folder), **(made_by or {})}
-        table = table.replace_schema_metadata({**(table.schema.metadata or {}), **metadata})
+        table = table.replace_schema_metadata(metadata)  # not what the part said that the rows were read from
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, write_page_checksum=True, row_group_size=131_072, **_encoding(table.schema))
         data = sink.getvalue()

@@ -168,3 +168,10 @@ def test_a_pair_is_not_its_concatenation():
         return row_ids(pa.array([a]), pa.array([b], pa.string()))[0]
 
     assert len({pair("ab", "c"), pair("a", "bc"), pair("abc", ""), pair("abc", None), pair("", "abc")}) == 5
+
+
+def test_rows_that_were_read_may_be_written_elsewhere(store):
+    """A part's metadata names its folder: the folder that it is written to now, not the one that it was read from."""
+    store.write_part(store.transfer("one"), table(3))
+    store.write_part(store.transfer("two"), store.read(store.transfer("one")))
+    assert store.read(store.transfer("two")).equals(store.read(store.transfer("one")))

@@ -214,7 +214,8 @@ def test_order_of_rows_and_number_of_workers_leave_no_trace(films, tmp_path):
     first = transfer.build(one, films, [TANG, {"name": "mask"}], [unlabelled], seed=1, workers=1)
     assert transfer.build(two, films, [TANG, {"name": "mask"}], [unlabelled], seed=1, workers=2) == first
     third = transfer.build(three, other, [TANG, {"name": "mask"}], [unlabelled.take([1, 0])], seed=1)
-    assert files(one, first) == files(two, first) == files(three, third)
+    assert files(one, first) == files(two, first)
+    assert transfer.read(three, third).equals(transfer.read(one, first))  # a part names its set, whose key is another
     assert transfer.facts(one, first) == transfer.facts(two, first)
     assert counts(one, first) == counts(three, third)
 
