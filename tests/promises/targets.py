@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gzip
 import io
 import json
@@ -61,6 +62,7 @@ train      = { epochs = 2, batch_size = 16, lr = 1e-2 }
 def here() -> Path:
     """A folder of this process, with a task in it."""
     folder = Path(tempfile.mkdtemp(prefix="kdpipe-fuzz-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     (folder / "rows.tsv").write_text(ROWS)
     (folder / "task.toml").write_text(TASK)
     return folder
@@ -202,8 +204,8 @@ def a_store() -> tuple[Path, str]:
 def sql(data: bytes) -> None:
     """Whatever is asked, the secret is not told and nothing appears on the disk."""
     store, secret = a_store()
-    before = sorted(store.parent.rglob("*"))
-    os.chdir(store.parent)
+    before, stood = sorted(store.parent.rglob("*")), Path.cwd()
+    os.chdir(store)  # so that "../secret.csv" is the secret
     try:
         rows = warehouse.query(store, data.decode(errors="replace"))
         assert secret not in str(rows.to_pylist())
@@ -211,6 +213,7 @@ def sql(data: bytes) -> None:
         assert secret not in str(e)
         raise
     finally:
+        os.chdir(stood)
         assert sorted(store.parent.rglob("*")) == before
 
 
