@@ -99,3 +99,10 @@ def test_a_light_command_loads_nothing_heavy():
     code += f"print([name for name in {HEAVY} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_recipe_is_checked_without_transformers():
+    code = ("import sys; from kdpipe import recipe; recipe.load('tang2019', 'support');"
+            "print([name for name in ('transformers', 'spacy', 'scipy', 'prefect') if name in sys.modules])")
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

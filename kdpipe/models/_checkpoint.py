@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-import transformers
 from safetensors import SafetensorError
-from transformers import AutoConfig, PreTrainedModel
-from transformers.utils import logging
 
 from kdpipe.errors import UserError, is_lack_of_memory
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 HEADS = ("pooler.",)  # parts of an encoder that only its classifier reads
 
@@ -24,6 +24,8 @@ def pretrained(auto: type, checkpoint: str, **config: Any) -> tuple[PreTrainedMo
     Only a head's weights may be drawn. Raises UserError for a folder without configuration or safetensors, for broken
     files and where weights of the encoder are missing or have another shape.
     """
+    from transformers import AutoConfig
+
     _check_folder(checkpoint)
     safe = {"trust_remote_code": False}
     try:
@@ -49,8 +51,10 @@ def pretrained(auto: type, checkpoint: str, **config: Any) -> tuple[PreTrainedMo
 @contextmanager
 def quiet() -> Iterator[None]:
     """No loading reports and bars of transformers inside."""
+    from transformers.utils import logging
+
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    transformers.logging.set_verbosity_error()
+    logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
         yield

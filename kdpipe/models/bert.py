@@ -5,19 +5,21 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import AutoModel, AutoModelForSequenceClassification, BertConfig, PreTrainedModel
 
 from kdpipe.errors import UserError
 from kdpipe.models import Encoder
 from kdpipe.models._checkpoint import pretrained, quiet
 from kdpipe.models._checks import check, one_of
 from kdpipe.types import Batch, Outputs, Tokens
+
+if TYPE_CHECKING:  # transformers takes seconds to import, and a recipe that names no checkpoint is checked without it
+    from transformers import BertConfig, PreTrainedModel
 
 HEAD = "head.safetensors"  # the classifier over mean states; transformers does not know it
 
@@ -42,6 +44,8 @@ class Bert(Encoder):
     def __init__(self, vocab_size: int, outputs: int | None, vectors: np.ndarray | None = None,
                  checkpoint: str | None = None, layers: int = 4, width: int = 312, heads: int = 12, ffn: int = 1200,
                  positions: int = 512, dropout: float = 0.1, pooling: Literal["cls", "mean"] = "cls"):
+        from transformers import AutoModel, AutoModelForSequenceClassification
+
         super().__init__()
         one_of("bert", "pooling", pooling, ("cls", "mean"))
         self.pooling, self.drawn = pooling, ()
@@ -114,6 +118,8 @@ class Bert(Encoder):
 
 
 def _from_checkpoint(checkpoint: str, outputs: int | None, vocab_size: int) -> tuple[PreTrainedModel, tuple[str, ...]]:
+    from transformers import AutoModel, AutoModelForSequenceClassification
+
     if outputs is None:
         model, drawn = pretrained(AutoModel, checkpoint)
     else:
@@ -127,6 +133,8 @@ def _from_checkpoint(checkpoint: str, outputs: int | None, vocab_size: int) -> t
 
 def _config(vocab_size: int, outputs: int | None, layers: int, width: int, heads: int, ffn: int, positions: int,
             dropout: float) -> BertConfig:
+    from transformers import BertConfig
+
     check("bert", {"layers": layers, "width": width, "heads": heads, "ffn": ffn, "positions": positions},
           {"dropout": dropout})
     if width % heads:
