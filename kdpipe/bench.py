@@ -92,10 +92,11 @@ def _augment(job: Job, phase: Phase, scratch: Path) -> Iterator[Measured]:
     first = _seconds(make)
     again = statistics.median(_again(make, scratch / "made" / "transfer"))
     table = transfer.read(store, key)
-    n = len(table) - transfer.facts(store, key)["counts"]["gold"]
+    n = sum(transfer.facts(store, key)["counts"]["made"].values())
     gold = len(job.recipe.task.splits["train"])
     floor = _median(lambda: _write(store, table))
-    yield Measured("tag gold text, once ever", gold / max(first - again, 1e-9), "rows/s", "", None, "spaCy's tagger")
+    if any(operator.needs_tags for operator in transfer.operators_of(phase.operators())) and first > again:
+        yield Measured("tag gold text, once ever", gold / (first - again), "rows/s", "", None, "spaCy's tagger")
     yield Measured("augment, one core", n / again, "rows/s", "ids and Parquet of ready texts", floor / again,
                    "joining, hashing and compressing text")
 
@@ -107,7 +108,7 @@ def _again(work: Callable[[], Any], made: Path) -> Iterator[float]:
 
 
 def _write(store: Store, table: pa.Table) -> None:
-    row_ids(table["text_a"])
+    row_ids(table["text_a"], table["text_b"])
     store.remove_parts(store.parts(store.transfer("floor")))
     store.write_part(store.transfer("floor"), table)
 

@@ -9,9 +9,10 @@ from typing import Annotated
 
 import typer
 
+import kdpipe
 from kdpipe.cli_cache import STORE, Device, StorePath
 from kdpipe.cli_cache import app as cache
-from kdpipe.errors import UserError
+from kdpipe.errors import UserError, memory_said_plainly
 
 
 class App(typer.Typer):
@@ -19,7 +20,8 @@ class App(typer.Typer):
 
     def __call__(self, *args: object, **kwargs: object) -> object:
         try:
-            return super().__call__(*args, **kwargs)
+            with memory_said_plainly("kdpipe"):
+                return super().__call__(*args, **kwargs)
         except UserError as e:
             for fault in e.faults:
                 print(f"kdpipe: {fault}", file=sys.stderr)
@@ -30,10 +32,25 @@ app = App(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Ask a large teacher once, train many small students, question the runs in SQL.",
 )
 
 app.add_typer(cache, name="cache")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"kdpipe {kdpipe.__version__}")
+        raise typer.Exit()
+
+
+Version = Annotated[bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)]
+
+
+@app.callback()
+def main(version: Version = False) -> None:
+    """Ask a large teacher once, train many small students, question the runs in SQL."""
+
+
 
 RecipeName = Annotated[str, typer.Argument(help="A shipped recipe (see `kdpipe recipes`) or a TOML file.")]
 TaskName = Annotated[

@@ -24,7 +24,7 @@ def evaluate(job: Job, seed: int, reports: Iterable[Report] = ()) -> str:
     """Predictions for dev and test and the run record of one seed's final model; the run's id.
 
     reports: what the stages of this execution did, so that the record can say what was paid now and what reused.
-    A run that is recorded already is left as it is.
+    A run that is recorded already is left as it is; of its predictions those that are missing are made again.
     """
     for phase in job.recipe.phase[:-1]:
         _evaluate_model(job, phase, seed, "teacher", ())
@@ -43,17 +43,24 @@ def run_id(job: Job, phase: Phase, seed: int, role: str) -> str:
     return f"{job.recipe.task.name}-{job.recipe.name}-s{own_seed(phase, seed)}-{key[:8]}"
 
 
+def unanswered(job: Job, run: str) -> list[str]:
+    """The splits of which a run has no predictions, or whose predictions no run record speaks of yet."""
+    recorded, task = job.place.exists(job.place.run(run)), job.recipe.task
+    there = [split for split in task.splits if recorded and job.place.parts(job.place.predictions(run, split))]
+    return [split for split in ("dev", "test") if split in task.splits and split not in there]
+
+
 def _evaluate_model(job: Job, phase: Phase, seed: int, role: str, reports: tuple[Report, ...]) -> str:
     start, store, task = time.perf_counter(), job.place, job.recipe.task
     run = run_id(job, phase, seed, role)
-    if store.exists(store.run(run)):
+    _neighbours(job)
+    lacking = unanswered(job, run)
+    if not lacking:
         return run
     loaded = load_model(job, phase, seed)
-    scores = []
-    for split in ("dev", "test"):
-        if split in task.splits:
-            scores += _evaluate_split(job, run, loaded, split)
-    _neighbours(job)
+    scores = [found for split in lacking for found in _evaluate_split(job, run, loaded, split)]
+    if store.exists(store.run(run)):  # some predictions were taken away: the record stays as it was written
+        return run
     record = _record(job, phase, seed, role, run, loaded, scores, reports)
     record.stages.append(
         {
@@ -76,8 +83,8 @@ def _evaluate_split(job: Job, run: str, loaded: Loaded, split: str) -> list[dict
     encoded = loaded.vocab.encode(rows, loaded.max_length)
     logits = predict(loaded.model, encoded)[:, list(loaded.order)]
     place = job.place.predictions(run, split)
-    part = job.place.write_part(place, predictions(task, rows, logits, loaded, encoded), {"run": run})
-    job.place.keep_only(place, part)
+    job.place.write_part(place, predictions(task, rows, logits, loaded, encoded), {"run": run})
+    job.place.keep_one(place)
     has_label = rows["label"].is_valid().to_numpy()
     if not has_label.any():
         return []

@@ -1,14 +1,14 @@
 """Records and folders that show whether they are as they were written.
 
 A record is a JSON object whose first key is the checksum of all bytes below it and of the place it belongs in. A
-folder's `_digests.json` is a record of the digests of its files. What was written before there were checksums is read
-as it stands.
+folder's `_digests.json` is a record of the digests of its files.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import time
 from pathlib import Path
@@ -22,8 +22,8 @@ DIGESTS = "_digests.json"
 _CLOCK_TICK = 2_000_000_000  # nanoseconds; file systems keep times to between 1 ns and 2 s
 _digests: dict[tuple, str] = {}
 _HEAD = b'{\n "checksum": "%b",\n'
+_ANEW = "move it away and run again: it is made anew"
 _WHOLE_HEAD = re.compile(rb'\{\n "checksum": "([0-9a-f]{32})",\n')
-_BLANK_HEAD = _HEAD % (b"\0" * 32)
 
 
 # ---- records
@@ -39,27 +39,24 @@ def _checksum(rest: bytes, place: str) -> bytes:
     return xxhash.xxh3_128_hexdigest(place.encode() + b"\0" + rest).encode()
 
 
-def parse(path: str | Path, raw: bytes, place: str = "",
-          remedy: str = "move it away and run again: it is made anew") -> dict[str, Any]:
-    """The value of a record that lies at `path`. Raises UserError where its bytes are not those written for `place`."""
+def check_record(path: str | Path, raw: bytes, place: str = "", remedy: str = _ANEW) -> None:
+    """Raises UserError where the bytes of a record that lies at `path` are not those written for `place`."""
     head = _WHOLE_HEAD.match(raw)
-    if head and _checksum(raw[head.end():], place) != head[1]:
+    if not head or _checksum(raw[head.end():], place) != head[1]:
         raise UserError(f"{path}: broken record, its {len(raw)} bytes are not those that were written here; {remedy}")
+
+
+def parse(path: str | Path, raw: bytes, place: str = "", remedy: str = _ANEW) -> dict[str, Any]:
+    """The value of a record. Raises UserError as `check_record` does."""
+    check_record(path, raw, place, remedy)
     try:
         value = json.loads(raw)
     except (ValueError, RecursionError) as e:
         raise UserError(f"{path}: broken record, not JSON ({e}); {remedy}") from None
-    if not isinstance(value, dict) or (not head and _was_a_head(raw)):
-        raise UserError(f"{path}: broken record, it does not begin as one; {remedy}")
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: broken record, not an object; {remedy}")
     value.pop("checksum", None)
     return value
-
-
-def _was_a_head(raw: bytes) -> bool:
-    """Whether the first bytes differ from those of a record with a checksum in a few places only."""
-    places = [i for i, byte in enumerate(_BLANK_HEAD) if byte]
-    start = raw[:len(_BLANK_HEAD)].ljust(len(_BLANK_HEAD))
-    return sum(start[i] != _BLANK_HEAD[i] for i in places) < len(places) // 2
 
 
 # ---- folders
@@ -74,13 +71,15 @@ def seal(folder: Path, key: str) -> None:
 def check(folder: Path, in_store: bool = False, counts: tuple[str, ...] = ()) -> None:
     """Raises UserError naming the file of a sealed folder that is changed, missing or, by its ending, one too many.
 
-    in_store: the folder's name is its key, and another folder in its place is refused.
+    in_store: the folder must be sealed, and its name must be its key; a brought one may have no seal.
     counts: endings of files that matter to whoever reads the folder.
     """
     path, remedy = folder / DIGESTS, f"restore it, or move {folder} away and run again: it is made anew"
     try:
         sealed = parse(path, path.read_bytes(), remedy=remedy)
     except FileNotFoundError:
+        if in_store:
+            raise UserError(f"{path}: missing; {remedy}") from None
         return
     files, key = sealed.get("files"), sealed.get("key")
     if not isinstance(files, dict) or not isinstance(key, str):
@@ -113,10 +112,10 @@ def digest(path: Path) -> str:
     return _digests[seen]
 
 
-def stamp(path: Path) -> tuple[str, int, int, int, int]:
+def stamp(path: str | Path) -> tuple[str, int, int, int, int]:
     """What changes with every writing of a file, once it is settled: place, inode, size and times."""
-    about = path.stat()
-    return str(path.resolve()), about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns
+    about = os.stat(path)
+    return os.path.abspath(path), about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns
 
 
 def is_settled(seen: tuple[str, int, int, int, int]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kdpipe import modelfolder, transfer
-from kdpipe.evaluation import run_id
+from kdpipe.evaluation import run_id, unanswered
 from kdpipe.job import Job, model_key, teacher_of, transfer_key
 from kdpipe.phases import missing_count, taught
 from kdpipe.recipe import Phase
@@ -100,8 +100,8 @@ def _plan_seed(job: Job, seed: int, ready: bool) -> list[Step]:
     key = model_key(job, phase, seed)
     there = job.place.has_model(key)
     run = run_id(job, phase, seed, "student")
-    recorded = job.place.exists(job.place.run(run))
-    rows = sum(len(t) for s, t in job.recipe.task.splits.items() if s != "train")
+    lacking, splits = unanswered(job, run), job.recipe.task.splits
+    rows = sum(len(splits[split]) for split in lacking or splits.keys() - {"train"})
     return [
         Step(
             "train",
@@ -114,7 +114,7 @@ def _plan_seed(job: Job, seed: int, ready: bool) -> list[Step]:
             "evaluate",
             f"{phase.name} seed {seed}",
             rows,
-            not recorded,
-            f"runs/{run}.json is there" if recorded else "not recorded yet",
+            bool(lacking),
+            f"no runs/{run}.json with predictions of {', '.join(lacking)}" if lacking else f"runs/{run}.json is there",
         ),
     ]

@@ -6,13 +6,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar, copy_context
+from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Connection
 from multiprocessing.connection import Listener as Socket
+from socket import create_connection
 
 from tqdm.auto import tqdm
 
 Listener = Callable[[str, int, int], None]  # stage, done, total
-Address = tuple[str | tuple[str, int], bytes]  # where to tell, and the key that proves who tells
+Address = tuple[tuple[str, int], bytes]  # where to tell, and the key that proves who tells
 SECONDS_BETWEEN = 0.5  # a process apart tells no more often
 _listeners: ContextVar[tuple[Listener, ...]] = ContextVar("listeners", default=())
 
@@ -43,19 +45,27 @@ def listening(listener: Listener) -> Iterator[None]:
 @contextmanager
 def overheard() -> Iterator[Address]:
     """While inside, what another process tells this address (see `telling`) reaches the listeners of this context."""
-    key = os.urandom(16)
-    with Socket(authkey=key) as socket:
-        thread = threading.Thread(target=copy_context().run, args=(_relay, socket), daemon=True)
+    key, over = os.urandom(16), threading.Event()
+    with Socket(("127.0.0.1", 0), authkey=key) as socket:
+        thread = threading.Thread(target=copy_context().run, args=(_relay, socket, over), daemon=True)
         thread.start()
         try:
             yield socket.address, key
         finally:
-            _end(socket.address, key, thread)
+            over.set()
+            with suppress(OSError):  # wakes a thread to which nobody ever came: the process apart died too early
+                create_connection(socket.address, timeout=1).close()
+            thread.join()
 
 
-def _relay(socket: Socket) -> None:
-    with socket.accept() as told:
-        _repeat(told)
+def _relay(socket: Socket, over: threading.Event) -> None:
+    while not over.is_set():
+        try:
+            told = socket.accept()
+        except (AuthenticationError, EOFError, ConnectionError):  # somebody without the key
+            continue
+        with told:
+            return _repeat(told)
 
 
 def _repeat(told: Connection) -> None:
@@ -66,14 +76,6 @@ def _repeat(told: Connection) -> None:
             return
         for listener in _listeners.get():
             listener(*said)
-
-
-def _end(address: str | tuple[str, int], key: bytes, thread: threading.Thread) -> None:
-    """Wake a thread to which nobody ever came: the process apart died before it could tell anything."""
-    thread.join(1)
-    if thread.is_alive():
-        Client(address, authkey=key).close()
-        thread.join()
 
 
 @contextmanager

@@ -14,16 +14,15 @@ if TYPE_CHECKING:
 
 _EXPLAIN = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/)*(explain(?:\s+analyze)?\b)?(.*)", re.IGNORECASE | re.DOTALL)
 _NODES = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"})
-_TABLE_FUNCTIONS = re.compile(
-    r"unnest|range|generate_series|json_each|json_tree|glob|duckdb_\w+|parquet_\w+|read_(parquet|csv|json|text|blob)(_auto)?"
-)
+_TABLE_FUNCTIONS = re.compile(r"unnest|range|generate_series|json_each|json_tree|duckdb_\w+")
 
 
 def only_reading(con: DuckDBPyConnection, sql: str) -> str:
     """The SQL where it is one select, explain, describe, summarize or show, else UserError. `con` parses it.
 
     A statement's type is not enough: DuckDB 2 runs `with x as (copy ...) select 1` as a select, and `explain analyze`
-    runs what it explains. So the parsed tree is looked at, and table functions that take SQL as text are refused.
+    runs what it explains. So the parsed tree is looked at. Table functions that take SQL as text are refused, and all
+    that reads files by their names: the views' files alone are checked before they are read.
     """
     statements = con.extract_statements(sql)
     if len(statements) != 1:
@@ -53,6 +52,8 @@ def _writing(node: object) -> Iterator[str]:
         if kind.endswith("_NODE") and kind not in _NODES:
             yield kind.split("_")[0]
         if kind == "TABLE_FUNCTION" and not _TABLE_FUNCTIONS.fullmatch(node["function"].get("function_name", "")):
-            yield f"the table function {node['function'].get('function_name')}"
+            yield f"the table function {node['function'].get('function_name')}; ask the views (kdpipe sql --list)"
+        if kind == "BASE_TABLE" and not re.fullmatch(r"\w+", node["table_name"]):
+            yield f"the file '{node['table_name']}'; ask the views (kdpipe sql --list)"
         for child in node.values():
             yield from _writing(child)

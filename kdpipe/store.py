@@ -39,7 +39,7 @@ from safetensors import SafetensorError
 
 import kdpipe
 from kdpipe import intact
-from kdpipe.errors import UserError
+from kdpipe.errors import UserError, is_lack_of_memory
 from kdpipe.types import ID, NEIGHBOURS, PREDICTIONS, TRANSFER, content_key
 from kdpipe.workers import in_threads
 
@@ -48,7 +48,7 @@ _WHOLE = ".whole"  # of a folder in a remote store, written last
 _PART = re.compile(r"part-[0-9a-f]{32}\.parquet")
 _FOLDER = "kdpipe.folder"  # in a part's metadata: where in the store it belongs
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
-_KEYED = re.compile(r"(teacher|signal)=([^/]+)/")
+_TAUGHT = re.compile(r"/teacher=([^/]+)/signal=([^/]+)$")
 _ASIDE = "`kdpipe cache repair` sets it aside and asks for its rows again"
 _TRIES = 20  # listings of a folder that changes while it is listed
 
@@ -74,7 +74,8 @@ def _as_in(field: pa.Field) -> Callable[[pa.ChunkedArray], bool]:
 
 def _are_signals(column: pa.ChunkedArray) -> bool:
     return (pa.types.is_fixed_size_list(column.type) and column.type.value_type == pa.float32()
-            and column.type.list_size > 0 and not column.null_count)
+            and column.type.list_size > 0 and not column.null_count
+            and not any(chunk.flatten().null_count for chunk in column.chunks))
 
 
 _COLUMNS = {  # what parts of each room hold: name -> whether a column is one of that kind
@@ -138,7 +139,7 @@ class Store:
 
         Raises UserError where the disk is full or may not be written.
         """
-        metadata = {"kdpipe.version": kdpipe.__version__, _FOLDER: self._within(folder), **(made_by or {})}
+        metadata = {**(made_by or {}), "kdpipe.version": kdpipe.__version__, _FOLDER: self._within(folder)}
         table = table.replace_schema_metadata(metadata)  # not what the part said that the rows were read from
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, write_page_checksum=True, row_group_size=131_072, **_encoding(table.schema))
@@ -181,14 +182,12 @@ class Store:
 
     def read_part(self, path: str, columns: list[str] | None = None) -> pa.Table:
         """A part whose bytes are those that were written; anything else is refused by name (UserError)."""
-        table = self.opened(path, self.part_bytes(path), columns)
-        self._check(path, table, columns)
-        return table
+        return self.opened(path, self._within(path.rsplit("/", 1)[0]), self.part_bytes(path), columns)
 
     def part_bytes(self, path: str) -> bytes:
         """The bytes of a part, if they are those that were written. Raises PartGone and PartBroken."""
         try:
-            data = self.fs.cat_file(path)
+            data = self._bytes(path)
         except FileNotFoundError:
             raise PartGone(f"{path}: this part is listed but missing; delete its folder to make it again") from None
         named = path.rsplit("part-", 1)[-1].removesuffix(".parquet")
@@ -200,6 +199,17 @@ class Store:
             )
         return data
 
+    def _bytes(self, path: str) -> bytes:
+        """Raises FileNotFoundError, and UserError for a file that cannot be read."""
+        try:
+            return Path(path).read_bytes() if self.local else self.fs.cat_file(path)
+        except FileNotFoundError:
+            raise
+        except OSError as e:
+            if is_lack_of_memory(e):
+                raise
+            raise UserError(f"{path}: cannot be read ({e.strerror or e})") from None
+
     def _mend(self, path: str, folder: str) -> str:
         if "/signals/teacher=" in path:
             return _ASIDE
@@ -207,33 +217,31 @@ class Store:
         return f"move {away} away and run again: only that is made anew"
 
     @staticmethod
-    def opened(path: str, data: bytes, columns: list[str] | None = None) -> pa.Table:
-        """The table in a part's bytes. Raises PartBroken for what is no table, or another teacher's or signal's."""
+    def opened(path: str, folder: str, data: bytes, columns: list[str] | None = None) -> pa.Table:
+        """The table in the bytes of a part.
+
+        folder: where in the store it lies. Raises PartBroken for what is no table, belongs in another folder, or has
+        columns that no part of its folder has.
+        """
+        folder = folder.removeprefix("quarantine/")
+        room = folder.split("/")[0]
+        remedy = _ASIDE if room == "signals" else "move it away"
         try:
             with pq.ParquetFile(pa.BufferReader(data)) as file:
                 table = file.read(columns, use_threads=False)
         except (pa.ArrowException, OSError) as e:
-            raise PartBroken(f"{path}: broken part, no Parquet table ({str(e).splitlines()[0]})") from None
-        said = table.schema.metadata or {}
-        for key, here in dict(_KEYED.findall(path)).items():
-            if (written := said.get(key.encode(), here.encode())) != here.encode():
-                raise PartBroken(
-                    f"{path}: broken part, it is of {key} {written.decode(errors='replace')}, not of {here}; {_ASIDE}"
-                )
-        return table
-
-    def _check(self, path: str, table: pa.Table, columns: list[str] | None) -> None:
-        """Raises PartBroken for a part from another folder, or with columns that no part of its folder has."""
-        folder = self._within(path.rsplit("/", 1)[0]).removeprefix("quarantine/")
-        belongs = (table.schema.metadata or {}).get(_FOLDER.encode(), folder.encode()).decode(errors="replace")
+            raise PartBroken(f"{path}: broken part, no Parquet table ({str(e).splitlines()[0]}); {remedy}") from None
+        belongs = (table.schema.metadata or {}).get(_FOLDER.encode(), b"").decode(errors="replace")
         if belongs != folder:
-            raise PartBroken(f"{path}: broken part, it belongs in {belongs}; move it back there")
-        known = _COLUMNS.get(folder.split("/")[0], {})
-        wanted = ("id", "values") if columns is None and folder.startswith("signals/") else columns or ()
+            raise PartBroken(f"{path}: broken part, it belongs in {belongs or 'no folder of a store'}; {remedy}")
+        known, signals = _COLUMNS.get(room, {}), room == "signals"
+        wanted = known if columns is None and signals else columns or ()
         wrong = [name for name in wanted if name not in table.column_names]
-        wrong += [name for name in table.column_names if name in known and not known[name](table[name])]
+        wrong += [name for name in table.column_names
+                  if (name in known and not known[name](table[name])) or (signals and name not in known)]
         if wrong:
-            raise PartBroken(f"{path}: broken part, no such columns here: {', '.join(wrong)}; move it away")
+            raise PartBroken(f"{path}: broken part, not the columns of {room}: {', '.join(wrong)}; {remedy}")
+        return table
 
     def read(self, folder: str, columns: list[str] | None = None) -> pa.Table | None:
         """All parts of a folder as one table; None where there is no part."""
@@ -265,19 +273,24 @@ class Store:
 
         Parts that are put together meanwhile are listed again; rows that were read already may then come once more.
         """
+        for path, data in self.scan_bytes(folder):
+            yield self.opened(path, self._within(folder), data, columns)
+
+    def scan_bytes(self, folder: str) -> Iterator[tuple[str, bytes]]:
+        """(path, bytes) of the parts of a folder, as `scan` reads them."""
         done: set[str] = set()
         while True:
             for path in self.parts(folder):
                 if path in done:
                     continue
                 try:
-                    table = self.read_part(path, columns)
+                    data = self.part_bytes(path)
                 except PartGone:
                     if path in self.parts(folder):
                         raise
                     break
                 done.add(path)
-                yield table
+                yield path, data
             else:
                 return
 
@@ -286,9 +299,8 @@ class Store:
         found = []
         for teacher in self.listing(self._join(place)):
             for signal in self.listing(teacher):
-                keys = dict(_KEYED.findall("/".join([*signal.rstrip("/").split("/")[-2:], ""])))
-                if len(keys) == 2:
-                    found.append((keys["teacher"], keys["signal"]))
+                if match := _TAUGHT.search(signal.rstrip("/")):
+                    found.append(match.groups())
         return sorted(found)
 
     def remove_parts(self, paths: Iterable[str]) -> None:
@@ -338,17 +350,21 @@ class Store:
 
     def read_json(self, path: str) -> dict:
         """A record whose bytes are those that were written; anything else is refused by name (UserError)."""
-        return intact.parse(path, self.fs.cat_file(path), self._within(path))
+        return intact.parse(path, self._bytes(path), self._within(path))
+
+    def check_json(self, path: str) -> None:
+        """What `read_json` refuses is refused; the value is not parsed."""
+        intact.check_record(path, self._bytes(path), self._within(path))
 
     def exists(self, path: str) -> bool:
         return self.fs.exists(path)
 
-    def keep_only(self, folder: str, part: str) -> None:
-        """Take away the other parts of a folder: what a run left there that was killed before anything named them."""
-        for path in self.parts(folder):
-            if path != part:
-                with suppress(FileNotFoundError):  # another process did so first
-                    self.fs.rm_file(path)
+    def keep_one(self, folder: str) -> None:
+        """Take away all parts of a folder but the first by name, whatever other processes do at the same time.
+
+        A run that was killed may have left some, or another machine, whose last bits differ, made the same run.
+        """
+        self.remove_parts(self.parts(folder)[1:])
 
     def add_cost(self, stage: str, key: str, seconds: float, rows: int) -> None:
         """Work done on an artefact, added to what was done before (by a run that was killed, say)."""

@@ -69,7 +69,8 @@ def seeded(seed: int) -> Iterator[None]:
 def cores_for(model: Model) -> Iterator[None]:
     """One thread for a small network, which a second one only slows; all that PyTorch has for a large one.
 
-    So a small network's bits do not depend on the machine's number of cores either.
+    So a small network's bits do not depend on the machine's number of cores either. The number is the process's, not
+    the thread's: train or predict in one thread of a process at a time.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(before if model.half else 1)

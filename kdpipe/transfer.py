@@ -46,7 +46,7 @@ def key(task: Task, operators: Specs = (), unlabelled: Sequence[Source] = (), se
 
     Without operators neither seed, round nor tagger matter. Raises UserError as `build` does for its settings.
     """
-    settings = _settings(operators, _operators(operators))
+    settings = _settings(operators, operators_of(operators))
     drawn = [seed, where.index, fingerprint(tagger)] if operators else []
     return content_key("transfer", FORMAT, task.key(), settings, drawn, _content(unlabelled))
 
@@ -65,7 +65,7 @@ def build(store: Store, task: Task, operators: Specs = (), unlabelled: Sequence[
     folder = store.transfer(set_key)
     if store.is_complete(folder):
         return set_key
-    made_by, gold = _operators(operators), _sorted(task.splits["train"])
+    made_by, gold = operators_of(operators), _sorted(task.splits["train"])
     intake = Intake(store, folder)
     intake.seen.add(halves(gold["id"]))
     for rows in _held_out(task):
@@ -121,7 +121,8 @@ def _settings(specs: Specs, operators: list[Operator]) -> list[dict[str, object]
     return [{"name": spec["name"], **operator.settings()} for spec, operator in zip(specs, operators, strict=True)]
 
 
-def _operators(specs: Specs) -> list[Operator]:
+def operators_of(specs: Specs) -> list[Operator]:
+    """The operators that a recipe names. Raises UserError with the faults of all."""
     operators, faults = [], []
     for i, spec in enumerate(specs):
         try:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
+from itertools import chain
 from pathlib import Path
 
 import duckdb
@@ -25,7 +26,7 @@ from kdpipe.readonly import only_reading
 from kdpipe.render import render
 from kdpipe.resources import folder
 from kdpipe.sources import SOURCES
-from kdpipe.store import Store
+from kdpipe.store import COMPLETE, PartGone, Store
 from kdpipe.workers import in_threads
 
 __all__ = ["build", "connect", "named", "query", "render", "run_checks"]
@@ -155,8 +156,9 @@ def _everything() -> set[str]:
 
 
 def _needs(sql: str) -> set[str]:
-    """The views and sources that some SQL speaks of, by itself or through a view."""
-    names = set(re.findall(r"\braw\.\w+|\w+", sql.lower())) & _everything()
+    """The views and sources that some SQL may speak of, however it spells them, by itself or through a view."""
+    words = set(re.findall(r"\w+", sql.lower()))
+    names = words & set(_views()) | {f"raw.{name}" for name in words & set(SOURCES) if "raw" in words}
     for file in map(_views().get, tuple(names)):
         names |= _needs(" ".join(file.reads)) if file else set()
     return names
@@ -232,22 +234,36 @@ def _broken(store: Store, names: Set[str]) -> list[str]:
     """What is wrong with the files of some sources; a file that was left alone is read once by this process."""
     sources = [source for name, source in SOURCES.items() if f"raw.{name}" in names]
     paths = [path for source in sources for path in _found(store, source.pattern)]
-    return [fault for faults in in_threads(partial(_faults, store), paths) for fault in faults]
+    records, parts = [p for p in paths if p.endswith(".json")], [p for p in paths if not p.endswith(".json")]
+    sets = [path for path in records if path.endswith(COMPLETE)]
+    check = partial(_faults, store)
+    return list(chain(*map(check, records), *in_threads(check, parts), *map(partial(_gone, store), sets)))
 
 
 def _faults(store: Store, path: str) -> tuple[str, ...]:
     try:
-        seen = intact.stamp(Path(path)) if store.local else None
+        seen = intact.stamp(path) if store.local else None
         if seen in _whole:
             return ()
-        store.read_json(path) if path.endswith(".json") else store.read_part(path, columns=[])
-    except FileNotFoundError:  # taken away since it was listed
+        store.check_json(path) if path.endswith(".json") else store.read_part(path, columns=[])
+    except (FileNotFoundError, PartGone):  # taken away since it was listed
         return ()
     except UserError as e:
-        return e.faults if store.exists(path) else ()
+        return e.faults
     if seen and intact.is_settled(seen):
         _whole.add(seen)
     return ()
+
+
+def _gone(store: Store, listed: str) -> tuple[str, ...]:
+    """What is missing of the parts that the list of a finished set names."""
+    folder = listed.rsplit("/", 1)[0]
+    try:
+        named, there = store.parts(folder), {path.rsplit("/", 1)[-1] for path in store.listing(folder)}
+    except (FileNotFoundError, UserError):  # taken away, or said by `_faults`
+        return ()
+    lost = [path for path in named if path.rsplit("/", 1)[-1] not in there]
+    return tuple(f"{path}: this part is listed but missing; delete its folder to make it again" for path in lost)
 
 
 def _found(store: Store, pattern: str) -> list[str]:
@@ -270,8 +286,6 @@ def _plain(error: duckdb.Error, sql: str) -> str | list[str]:
     message = str(error).split("\n\nLINE")[0].strip()
     if unknown := re.search(r"Table with name (\S+) does not exist", message):
         return f"no view '{unknown[1]}'{did_you_mean(unknown[1], _views())}"
-    if "disabled by configuration" in message:
-        return f"{message}; kdpipe sql reads the files of the store alone"
     if isinstance(error, duckdb.BinderException) and "column" in message.lower():
         return "\n".join([message, *_columns(sql)])
     return message

@@ -16,11 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
 from kdpipe import phases, recipe
-from kdpipe.care.carry import bring, export
+from kdpipe.care.carry import Carried, _Folder, bring, export
 from kdpipe.care.compact import compact
 from kdpipe.care.drop import choose, drop, moment
 from kdpipe.care.holdings import holdings, sizes
@@ -128,7 +129,7 @@ def test_a_part_in_another_teachers_folder_is_broken(store):
     teach(store, numbered(4, 8), Lengths(TWO))
     moved = Path(parts(store, TWO)[0])
     shutil.move(moved, Path(parts(store)[0]).parent / moved.name)
-    with pytest.raises(UserError, match=f"{moved.name}: broken part, it is of teacher {TWO}, not of {ONE}"):
+    with pytest.raises(UserError, match=f"{moved.name}: broken part, it belongs in signals/teacher={TWO}/"):
         served(store, numbered(0, 4))
 
 
@@ -597,11 +598,13 @@ def signals(ids, values, width=2, **columns) -> pa.Table:
 @pytest.mark.parametrize(
     ("what", "said"),
     [
-        ("bytes", "not those that its name says"),
+        ("bytes", "not those that"),
         ("no parquet", "no Parquet table"),
-        ("teacher", "does not say that it is of this teacher"),
-        ("column", "columns id, values, more"),
-        ("id", "column 'id' is string"),
+        ("teacher", "it belongs in signals/teacher=22222222222222222222/signal=logits"),
+        ("nowhere", "it belongs in no folder of a store"),
+        ("column", "not the columns of signals: more"),
+        ("id", "not the columns of signals: id"),
+        ("null", "not the columns of signals: values"),
         ("nan", "NaN or infinite"),
         ("twice", "stands in it twice"),
         ("width", "rows of 3 values; this store has 2"),
@@ -616,21 +619,83 @@ def test_a_part_that_is_not_what_it_says_stops_the_import(store, tmp_path, what,
         harm(parts(bad)[0])
     elif what == "no parquet":
         bad.put_part(folder, b"PAR1 but no more")
+    elif what == "nowhere":
+        pq.write_table(signals(ids, [1, 2, 3, 4]), sink := pa.BufferOutputStream())
+        bad.put_part(folder, sink.getvalue())
+    elif what == "teacher":
+        other = bad.write_part(bad.signals(TWO, "logits"), signals(ids, [1, 2, 3, 4]), made)
+        shutil.move(other, folder)
     else:
         table = {
-            "teacher": signals(ids, [1, 2, 3, 4]),
             "column": signals(ids, [1, 2, 3, 4], more=["a", "b"]),
             "id": signals(["a", "b"], [1, 2, 3, 4]),
+            "null": pa.table({"id": ids, "values": pa.array([[1, None], [3, 4]], pa.list_(pa.float32(), 2))}),
             "nan": signals(ids, [1, 2, np.nan, 4]),
             "twice": signals(pa.chunked_array([ids.chunk(0).take(pa.array([0, 0]))]), [1, 2, 3, 4]),
             "width": signals(ids, [1, 2, 3, 4, 5, 6], 3),
         }[what]
-        bad.write_part(folder, table, {} if what == "teacher" else made)
+        bad.write_part(folder, table, made)
     for source in (bad.path, str(tar_of(bad, tmp_path))):
         with pytest.raises(UserError, match=said) as refusal:
             bring(store, source)
         assert refusal.value.faults[-1].endswith("nothing was taken")
         assert tree(store.path) == before
+
+
+def test_rows_of_a_part_with_strange_metadata_are_taken_without_it(store, tmp_path):
+    teach(store, numbered(0, 4))
+    other = Store(tmp_path / "other")
+    other.write_part(other.signals(ONE, "logits"), signals(numbered(3, 5)["id"], [1, 2, 3, 4]), {b"\xff": b"\xfe"})
+    assert bring(store, other.path) == Carried(1, 1, 1)
+    assert [holding.distinct for holding in holdings(store)] == [5]
+
+
+def test_an_empty_name_is_not_every_teacher(store, tmp_path):
+    """`--teacher "$FINGERPRINT"` in a script where the variable is not set."""
+    teach(store, numbered(0, 4))
+    before = tree(store.path)
+    for use in (lambda: choose(store, "", None, None), lambda: bring(store, store.path, ""),
+                lambda: export(store, str(tmp_path / "x"), ""), lambda: repair(store, "")):
+        with pytest.raises(UserError, match="say how the fingerprint begins"):
+            use()
+    assert tree(store.path) == before
+
+
+def test_a_beginning_that_fits_several_teachers_drops_none(store):
+    teach(store, numbered(0, 4), Lengths("1" * 19 + "2"))
+    teach(store, numbered(0, 4))
+    with pytest.raises(UserError, match="2 begin so"):
+        choose(store, "1", None, None)
+
+
+def test_a_tar_file_lies_on_this_machine(store):
+    teach(store, numbered(0, 4))
+    for use in (export, bring):
+        with pytest.raises(UserError, match="the URL of a folder, or the path of a .tar file"):
+            use(store, "memory://bucket/x.tar")
+
+
+def test_a_source_that_changes_while_it_is_read(store, tmp_path, monkeypatch):
+    teach(store, numbered(0, 4))
+    listed = _Folder.names
+
+    def then_gone(self):
+        found = listed(self)
+        self.store.remove_parts(parts(self.store))
+        return found
+
+    monkeypatch.setattr(_Folder, "names", then_gone)
+    with pytest.raises(UserError, match="taken away meanwhile"):
+        bring(Store(tmp_path / "other"), store.path)
+
+
+def test_parts_of_different_widths_are_not_put_together(store):
+    teach(store, numbered(0, 4))
+    store.write_part(store.signals(ONE, "logits"), signals(numbered(4, 6)["id"], [1, 2, 3, 4, 5, 6], 3))
+    before = tree(store.path)
+    with pytest.raises(UserError, match="rows of [23] values, of [23] in part-"):
+        compact(store)
+    assert tree(store.path) == before
 
 
 def tar_of(store: Store, folder: Path) -> Path:

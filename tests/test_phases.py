@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from kdpipe.errors import UserError
 from kdpipe.job import Job, load_model, model_folder, teacher_of, transfer_key
 from kdpipe.plan import plan
 from kdpipe.store import Store
+from kdpipe.warehouse import run_checks
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +62,27 @@ def test_predictions_are_those_of_the_saved_model(job):
 def test_running_again_changes_no_byte(job, tiny_recipe, tiny_task):
     before = files(job)
     phases.run(fresh(job, tiny_recipe, tiny_task))
+    assert files(job) == before
+
+
+def test_what_a_message_says_to_move_away_is_made_anew(job, tiny_recipe, tiny_task):
+    """Predictions and nearest rows; the record that speaks of them stays as it was written."""
+    before = files(job)
+    run = next(r["run"] for r in records(job).values() if r["role"] == "student" and r["seed"] == 0)
+    store = Store(job.store)
+    broken = store.parts(store.predictions(run, "test"))
+    folder = Path(store.neighbours(job.recipe.task.key()))
+    Path(broken[0]).write_bytes(b"no part")
+    for path in folder.glob("part-*"):
+        path.write_bytes(b"no part")
+    said = run_checks(store)
+    assert f"{broken[0]}: broken part" in said[0] and "move this file away" in said[0]
+    assert f"move the folder {folder} away" in said[1]
+    Path(broken[0]).unlink()
+    shutil.rmtree(folder)
+    again = fresh(job, tiny_recipe, tiny_task)
+    assert [(step.stage, step.rows) for step in plan(again) if step.todo] == [("evaluate", 10)]
+    phases.run(again)
     assert files(job) == before
 
 

@@ -23,10 +23,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
-from kdpipe.care.holdings import check_columns, value_rows
-from kdpipe.care.teachers import chosen
+from kdpipe.care.holdings import value_rows
+from kdpipe.care.teachers import asked_of, beginning, chosen
 from kdpipe.errors import UserError
 from kdpipe.idset import IdSet, halves
+from kdpipe.signals.cache import made_by
 from kdpipe.store import PartBroken, PartGone, Store, full_disk_said_plainly
 
 _MEMBER = re.compile(
@@ -67,6 +68,8 @@ def export(store: Store, target: str, teacher: str | None = None) -> Carried:
 def _is_tar(name: str) -> bool:
     if re.search(r"\.(zip|tgz|tar\.\w+|7z)$", name):
         raise UserError(f"{name}: a folder or a .tar file; parts are compressed already")
+    if name.endswith(".tar") and "://" in name:
+        raise UserError(f"{name}: give the URL of a folder, or the path of a .tar file on this machine")
     return name.endswith(".tar")
 
 
@@ -95,16 +98,10 @@ def _export_tar(store: Store, keys: list[tuple[str, str]], target: Path) -> Carr
 
 
 def _whole(store: Store, fingerprint: str, signal: str) -> Iterator[tuple[str, bytes, int]]:
-    """(path, bytes, rows) of the parts; those that are put together meanwhile are listed again."""
-    folder, done = store.signals(fingerprint, signal), set()
-    while left := [path for path in store.parts(folder) if path not in done]:
-        for path in left:
-            try:
-                data = store.part_bytes(path)
-            except PartGone:
-                break
-            done.add(path)
-            yield path, data, len(store.opened(path, data, ["id"]))
+    """(path, bytes, rows) of the parts."""
+    place = f"signals/teacher={fingerprint}/signal={signal}"
+    for path, data in store.scan_bytes(store.signals(fingerprint, signal)):
+        yield path, data, len(store.opened(path, place, data))
 
 
 @contextmanager
@@ -134,7 +131,7 @@ def bring(store: Store, source: str, teacher: str | None = None) -> Carried:
     Raises UserError, and takes nothing, where any part is not what its name says, or is not of signals.
     """
     with _opened(source) as place:
-        keys = [key for key in place.names() if key[0].startswith(teacher or "")]
+        keys = beginning(teacher, place.names())
         if not keys:
             raise UserError(f"{source}: no parts of {f'teacher {teacher}' if teacher else 'any teacher'} are in it")
         faults, widths = [], {}
@@ -165,8 +162,8 @@ def _take(store: Store, source: str, place: _Place, keys: list[tuple[str, str, s
             if new.all():
                 store.put_part(folder, data)
             elif new.any():
-                made = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
-                store.write_part(folder, table.filter(pa.array(new)), made)
+                made = made_by(fingerprint, *asked_of(table.schema.metadata))
+                store.write_part(folder, table.filter(pa.array(new)), {**made, "signal": signal})
             parts, rows = parts + bool(new.any()), rows + int(new.sum())
     return Carried(parts, rows, known)
 
@@ -179,7 +176,8 @@ def _width(store: Store, fingerprint: str, signal: str) -> int | None:
 def _checked(source: str, key: tuple[str, str, str], data: bytes) -> pa.Table:
     """The table of a part from elsewhere. Raises PartBroken."""
     fingerprint, signal, name = key
-    where = f"{source}: signals/teacher={fingerprint}/signal={signal}/{name}"
+    place = f"signals/teacher={fingerprint}/signal={signal}"
+    where = f"{source}: {place}/{name}"
     if f"part-{xxhash.xxh3_128_hexdigest(data)}.parquet" != name:
         raise PartBroken(f"{where}: broken part, its {len(data)} bytes are not those that its name says")
     try:
@@ -189,12 +187,7 @@ def _checked(source: str, key: tuple[str, str, str], data: bytes) -> pa.Table:
         raise PartBroken(f"{where}: no Parquet table ({str(e).splitlines()[0]})") from None
     if max(size, about.num_rows * 16) > _LARGEST:
         raise PartBroken(f"{where}: a table of {size:,} bytes is more than a part may have")
-    table = Store.opened(where, data)
-    if set(table.column_names) != {"id", "values"}:
-        raise PartBroken(f"{where}: columns {', '.join(table.column_names)}; a part of signals has id and values")
-    check_columns(where, table)
-    if (table.schema.metadata or {}).get(b"teacher") != fingerprint.encode():
-        raise PartBroken(f"{where}: does not say that it is of this teacher")
+    table = Store.opened(where, place, data)
     if not np.isfinite(value_rows(table)).all():
         raise PartBroken(f"{where}: values that are NaN or infinite")
     if not IdSet().add(halves(table["id"])).all():
@@ -232,7 +225,11 @@ class _Folder:
 
     def bytes(self, key: tuple[str, str, str]) -> bytes:
         fingerprint, signal, name = key
-        return self.store.fs.cat_file(f"{self.store.signals(fingerprint, signal)}/{name}")
+        try:
+            return self.store.part_bytes(f"{self.store.signals(fingerprint, signal)}/{name}")
+        except PartGone as e:
+            raise UserError(f"{e.faults[0].split(':')[0]}: was taken away meanwhile, by `kdpipe cache compact`?; "
+                            "run again: rows that were taken are not taken twice") from None
 
 
 class _Tar:

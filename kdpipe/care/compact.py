@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from kdpipe.care.holdings import Walk, refuse_broken, value_rows
+from kdpipe.care.holdings import Walk, value_rows
 from kdpipe.care.teachers import chosen
 from kdpipe.errors import UserError
 from kdpipe.idset import IdSet, Places, halves
@@ -56,10 +56,16 @@ def _compact(store: Store, fingerprint: str, signal: str, size: int, tolerance: 
 
 def _once(store: Store, fingerprint: str, signal: str, size: int, tolerance: float) -> Compacted:
     """All new parts are written before the first old one goes, and hold every row of those that go."""
-    walk, ids = Walk(store, fingerprint, signal, ["id"]), {}
+    walk, ids, widths = Walk(store, fingerprint, signal), {}, {}
     for path, table in walk:
         ids[path] = halves(table["id"])
-    refuse_broken(walk)
+        widths.setdefault(table["values"].type.list_size, path)
+    if walk.broken:
+        raise UserError(list(walk.broken.values()))
+    if len(widths) > 1:
+        (width, path), (other, another) = list(widths.items())[:2]
+        raise UserError(f"{path}: rows of {width} values, of {other} in {another.rsplit('/', 1)[-1]}; one of these "
+                        f"parts is not of teacher {fingerprint}; `kdpipe cache verify` says more")
     later = _later(ids)
     doubles = Places(_doubles(ids, later))
     _check_agreement(store, fingerprint, ids, later, doubles, tolerance)
@@ -106,11 +112,6 @@ def _check_agreement(
         values = value_rows(store.read_part(path, ["values"]))
         if first is None:
             first = np.empty((len(doubles), values.shape[1]), np.float32)
-        if values.shape[1] != first.shape[1]:
-            raise UserError(
-                f"{path}: rows of {values.shape[1]} values, of {first.shape[1]} in {owners[0]}; one of these parts is "
-                f"not of teacher {fingerprint}; `kdpipe cache verify` says more"
-            )
         new, again = here[~later[path][here]], here[later[path][here]]
         first[place[new]] = values[new]
         owners.append(path.rsplit("/", 1)[-1])

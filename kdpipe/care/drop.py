@@ -21,11 +21,17 @@ class Dropping:
 
 
 def choose(store: Store, teacher: str | None, task: str | None, unused_since: str | None) -> Dropping:
-    """The holdings that match all that is said. Raises UserError where nothing is said, or nothing matches a name."""
+    """The holdings that match all that is said.
+
+    Raises UserError where nothing is said, or a name fits none, or a fingerprint's beginning fits several.
+    """
     if teacher is None and task is None and unused_since is None:
         raise UserError("say what to drop: --teacher FINGERPRINT, --task NAME or --unused-since 2026-01-31 (or 90d)")
     before = moment(unused_since) if unused_since is not None else None
     there = holdings(store, teacher)
+    alike = sorted({holding.teacher.fingerprint for holding in there})
+    if teacher is not None and len(alike) > 1:
+        raise UserError(f"--teacher {teacher}: {len(alike)} begin so ({', '.join(alike)}); say more of the one meant")
     known = {name for holding in there for name in holding.teacher.tasks}
     if task is not None and task not in known:
         raise UserError(f"--task {task}: no teacher here was asked for it{did_you_mean(task, known)}")

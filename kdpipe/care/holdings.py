@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 
 from kdpipe.care.teachers import Records, Teacher, asked_of, chosen, last_used
-from kdpipe.errors import UserError
 from kdpipe.idset import IdSet, halves
 from kdpipe.store import PartBroken, PartGone, Store
 
@@ -57,7 +56,6 @@ class Walk:
         for path in self.store.parts(self.store.signals(self.fingerprint, self.signal)):
             try:
                 table = self.store.read_part(path, self.columns)
-                check_columns(path, table)
             except PartGone:
                 continue
             except PartBroken as e:
@@ -70,17 +68,6 @@ class Walk:
     def teacher(self, records: Records) -> Teacher:
         """The teacher as the parts that were walked over know it."""
         return Teacher(self.store, self.fingerprint, tuple(self.asked), records)
-
-
-def check_columns(path: str, table: pa.Table) -> None:
-    """Raises PartBroken unless the columns that were read are ids and fixed-size lists of float32, none null."""
-    for column in table.schema:
-        kind = column.type
-        values = pa.types.is_fixed_size_list(kind) and kind.value_type == pa.float32()
-        if not (kind == pa.binary(16) if column.name == "id" else column.name == "values" and values):
-            raise PartBroken(f"{path}: not a part of signals: column '{column.name}' is {kind}")
-        if table[column.name].null_count:
-            raise PartBroken(f"{path}: not a part of signals: {table[column.name].null_count} null {column.name}")
 
 
 def value_rows(table: pa.Table) -> np.ndarray:
@@ -134,9 +121,3 @@ def _bytes(store: Store):
             return 0
 
     return size
-
-
-def refuse_broken(walk: Walk) -> None:
-    """Raises UserError naming the broken parts that a walk met."""
-    if walk.broken:
-        raise UserError(list(walk.broken.values()))

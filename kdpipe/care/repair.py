@@ -69,7 +69,8 @@ def _readable_sets(store: Store, teacher: Teacher) -> tuple[list[str], list[str]
     for key in teacher.sets():
         folder = store.transfer(key)
         if not store.exists(f"{folder}/{COMPLETE}"):
-            left.append(f"{folder}: this transfer set is gone, and with it the texts of its rows; {teacher.again()}")
+            left.append(f"{folder}: this transfer set is gone, and with it the texts of its rows; {teacher.again()}, "
+                        f"or let the rows go: kdpipe cache drop --teacher {teacher.fingerprint} --store {store.root}")
             continue
         try:
             for _ in store.scan(folder, ["id"]):

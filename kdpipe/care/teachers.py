@@ -58,25 +58,33 @@ def chosen(store: Store, said: str | None, aside: bool = False) -> list[tuple[st
     if not store.exists(store.path):
         raise UserError(f"{store.root}: no such store; `kdpipe run RECIPE` makes one, --store names another")
     there = sorted({*store.taught(), *(store.taught("quarantine/signals") if aside else ())})
-    found = [(fingerprint, signal) for fingerprint, signal in there if fingerprint.startswith(said or "")]
+    found = beginning(said, there)
     if said is not None and not found:
         known = ", ".join(sorted({fingerprint for fingerprint, _ in there})) or "no teacher at all"
         raise UserError(f"--teacher {said}: no fingerprint in {store.root} begins so; there is {known}")
     return found
 
 
+def beginning(said: str | None, keys: Iterable[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """The keys whose fingerprint, the first of each, begins as said; all where nothing is said.
+
+    Raises UserError where an empty name is said: a shell's variable that is not set must not mean every teacher.
+    """
+    if said == "":
+        raise UserError("--teacher '': say how the fingerprint begins (`kdpipe cache ls` lists them), or leave it out")
+    return [key for key in keys if key[0].startswith(said or "")]
+
+
 def asked_of(metadata: Mapping[bytes, bytes] | None) -> list[dict[str, Any]]:
-    """What a part says of its origin, once for each task; of parts of earlier versions the task and folder alone.
+    """What a part says of its origin, once for each task.
 
     A part may come from a stranger: what is not of the kind that it should be is left out.
     """
-    said = metadata or {}
     try:
-        found = json.loads(said[b"asked"])
+        found = json.loads((metadata or {})[b"asked"])
         return [{k: v for k, v in each.items() if k in _KINDS and _KINDS[k](v)} for each in found]
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
-        early = {k: said[k.encode()].decode(errors="replace") for k in ("task", "folder") if k.encode() in said}
-        return [{k: v for k, v in early.items() if _text(v)}]
+        return []
 
 
 def _text(value: object) -> bool:
@@ -169,8 +177,8 @@ class Teacher:
         """What the model is asked with, its compute type and its folder."""
         from kdpipe import modelfolder
 
-        tried = {}
-        for asked in list(self._asked()) or self._any_model():
+        tried, named = {}, [asked for asked in self._asked() if asked.get("checkpoint") or asked.get("folder")]
+        for asked in named or self._any_model():
             name = asked.get("checkpoint") or asked.get("folder")
             try:
                 folder = self._folder(asked)
@@ -186,7 +194,7 @@ class Teacher:
                 tried[name] = f"{folder} is another model now, or is asked in another way"
             except UserError as e:
                 tried[name] = str(e)
-        if any(True for _ in self._asked()):
+        if named:
             raise UserError("; ".join(tried.values()))
         raise UserError("no part and no run record says which model this teacher was, and no model in this store is it")
 

@@ -156,7 +156,7 @@ def test_sql_neither_reads_nor_writes_outside_the_store(form, asked):
 @pytest.mark.parametrize("name", ["../../../secret.csv", "/etc/passwd", "part-../../x.parquet", "part-" + "0" * 32])
 def test_a_list_of_parts_names_nothing_outside_its_folder(name):
     with pytest.raises(UserError, match="no list of parts"):
-        targets.a_list_of_parts(b'{"parts": ["%b"], "counts": {"rows": 1, "gold": 1}}' % name.encode())
+        targets.a_list_of_parts(b' "parts": ["%b"], "counts": {"rows": 1, "gold": 1}}' % name.encode())
 
 
 @pytest.mark.timeout(0)

@@ -137,6 +137,34 @@ def test_a_broken_record_is_named(store):
     assert "tang-s0.json: broken record" in run_checks(store)[0]
 
 
+@pytest.mark.parametrize("sql", ["select id from raw . {}", 'select id from "raw"."{}"', "select id from RAW.{}",
+                                 "with x as (from raw.{}) select id from x"])
+def test_a_changed_part_is_named_however_the_sql_spells_its_source(store, sql):
+    [part] = Path(store.signals("fp", "logits")).iterdir()
+    data = bytearray(part.read_bytes())
+    data[40] ^= 1
+    part.write_bytes(data)
+    with pytest.raises(UserError, match=part.name):
+        query(store, sql.format("signals"))
+
+
+def test_a_part_that_a_finished_set_lists_and_that_is_gone_is_named(store):
+    [part] = (p for p in Path(store.transfer("set1")).iterdir() if p.suffix == ".parquet")
+    query(store, "select count(*) from stg_transfer")
+    part.unlink()
+    assert part.name in run_checks(store)[0]
+    with pytest.raises(UserError, match=f"{part.name}: this part is listed but missing"):
+        query(store, "select count(*) from stg_transfer")
+
+
+def test_a_folder_in_the_place_of_a_part_or_record_is_named(store):
+    for path in (store.run("x"), f"{store.predictions('tang-s0', 'dev')}/part-{'1' * 32}.parquet"):
+        Path(path).mkdir()
+    with pytest.raises(UserError, match=r"x\.json: cannot be read \(Is a directory\)"):
+        query(store, "leaderboard")
+    assert sum("cannot be read" in line for line in run_checks(store)) == 2
+
+
 def test_a_set_that_is_not_finished_and_parts_that_it_does_not_list_are_left_out(store):
     before = query(store, "select count(*) as n from stg_transfer").to_pylist()
     unlisted = learned(("good film", None, GOOD_FILM, "mask", 0))
