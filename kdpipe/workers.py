@@ -20,6 +20,14 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def processes(tasks: int) -> int:
+    """How many processes of one thread each do so many long tasks soonest.
+
+    One a core; but of fewer tasks than twice the cores none waits, for what waits would run alone at the end.
+    """
+    return tasks if tasks < 2 * cores() else cores()
+
+
 def in_order(work: Callable[..., Result], tasks: Iterable[tuple], workers: int) -> Generator[Result, None, None]:
     """work(*task) of each task, in order.
 
@@ -56,15 +64,15 @@ def in_threads(work: Callable[..., Result], *tasks: Iterable) -> list[Result]:
         return list(threads.map(lambda call: work(*call), calls))
 
 
-def apart(work: Callable[..., Result], *task: object) -> Result:
-    """work(*task) in another process, which stays for the next: for work that sets a process's threads or random state.
+def apart(workers: int, work: Callable[..., Result], *task: object) -> Result:
+    """work(*task) in one of so many other processes: for work that sets a process's threads or random state.
 
-    Its progress bars are told to whoever listens here.
+    They stay for the next that is done by as many. Progress bars are told to whoever listens here.
     """
     from joblib.externals.loky import get_reusable_executor
 
     with progress.overheard() as address:
-        return get_reusable_executor(cores(), timeout=60).submit(_told, address, work, task).result()
+        return get_reusable_executor(workers, timeout=60).submit(_told, address, work, task).result()
 
 
 def _told(address: progress.Address, work: Callable[..., Result], task: tuple) -> Result:

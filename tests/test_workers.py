@@ -10,7 +10,7 @@ import pytest
 
 from kdpipe.errors import UserError
 from kdpipe.progress import bar, listening
-from kdpipe.workers import apart, cores, in_order
+from kdpipe.workers import apart, cores, in_order, processes
 
 
 class Sum:
@@ -48,14 +48,14 @@ def test_results_come_in_the_order_of_endless_tasks(workers):
 def test_the_bars_of_a_process_apart_are_heard_here():
     heard = []
     with listening(lambda *said: heard.append(said)):
-        assert apart(count_to, 1000) != os.getpid()
+        assert apart(1, count_to, 1000) != os.getpid()
     assert heard[-1] == ("count", 1000, 1000)
     assert [done for _, done, _ in heard] == sorted({done for _, done, _ in heard})
 
 
 def test_a_process_apart_that_dies_is_an_error_and_no_hang():
     with pytest.raises(Exception, match="terminated"):
-        apart(die)
+        apart(1, die)
 
 
 def test_a_workers_error_is_the_callers():
@@ -72,5 +72,6 @@ def test_a_plain_script_without_a_main_guard_may_use_workers(tmp_path):
     assert done.stdout == "10\n", done.stderr
 
 
-def test_there_is_a_core():
+def test_no_task_waits_to_run_alone_at_the_end():
     assert cores() >= 1
+    assert [processes(n) for n in (1, 2 * cores() - 1, 2 * cores(), 100)] == [1, 2 * cores() - 1, cores(), cores()]
