@@ -48,11 +48,11 @@ def test_places_are_where_the_ids_stand(ids, asked):
 
 
 def test_places_of_many_ids_that_share_their_leading_bits(monkeypatch):
-    monkeypatch.setattr(idset, "_ASKED", 1000)  # several batches
+    monkeypatch.setattr(idset, "_ASKED", 500)  # several batches
     draw = np.random.default_rng(3)
-    ids = draw.integers(0, 2**64, (20_000, 2), dtype=np.uint64)
-    ids[:5000, 0] = ids[0, 0] + np.arange(5000, dtype=np.uint64) % 7
-    order = draw.permutation(20_000)
+    ids = draw.integers(0, 2**64, (5_000, 2), dtype=np.uint64)
+    ids[:2000, 0] = ids[0, 0] + np.arange(2000, dtype=np.uint64) % 7
+    order = draw.permutation(5_000)
     assert Places(ids).find(ids[order]).tolist() == order.tolist()
     assert (Places(ids).find(ids[order] ^ np.uint64(1)) == -1).all()
 
