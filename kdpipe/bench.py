@@ -26,7 +26,7 @@ from kdpipe.predictions import speed
 from kdpipe.progress import bar
 from kdpipe.recipe import Phase, transfer_settings
 from kdpipe.signals.cache import Cache
-from kdpipe.signals.live import Live
+from kdpipe.signals.live import Live, compute_type
 from kdpipe.store import Store
 from kdpipe.types import Encoded, row_ids
 
@@ -117,7 +117,8 @@ def _teach(job: Job, phase: Phase, seed: int, teacher: Loaded, rows: pa.Table, s
     """Texts to stored logits against forward passes over ready batches."""
     from kdpipe import batches, train
 
-    live = Live(teacher, teacher_fingerprint(job, phase.teacher, seed), job.on)
+    compute = compute_type(job.on, job.recipe.named(phase.teacher).compute)
+    live = Live(teacher, teacher_fingerprint(job, phase.teacher, seed), job.on, compute)
     encoded = live.prepare(rows)
     length = batches.lengths(encoded)
     plan = batches.by_length(length, *train.INFERENCE[_kind(job)])
@@ -140,7 +141,7 @@ def _forward(live: Live, encoded: Encoded, plan: list[np.ndarray]) -> None:
     ready, device = [collate(encoded, rows) for rows in plan], torch.device(live.device)
     with torch.inference_mode(), torch.autocast(device.type, live.dtype, enabled=live.dtype is not None):
         for batch in ready:
-            live.loaded.model(to_device(batch, device)).logits.cpu()
+            live.model(to_device(batch, device)).logits.cpu()
 
 
 def _look_up(job: Job, phase: Phase, seed: int) -> Iterator[Measured]:

@@ -154,7 +154,8 @@ def teacher_fingerprint(job: Job, name: str, seed: int) -> str:
         )
     modelfolder.check_weights(folder, in_store=phase.checkpoint is None)
     return modelfolder.fingerprint(
-        folder, job.recipe.task.labels, _max_length(folder, phase), compute_type(job.on), phase.label_names
+        folder, job.recipe.task.labels, _max_length(folder, phase), compute_type(job.on, phase.compute),
+        phase.label_names,
     )
 
 
@@ -166,12 +167,12 @@ def teacher_of(job: Job, phase: Phase, seed: int) -> Cache:
     """The cache of a phase's teacher; the model itself is loaded at the first row that is missing."""
     asked = job.recipe.named(phase.teacher)
     fingerprint = teacher_fingerprint(job, asked.name, seed)
-    folder = model_folder(job, asked, seed)
+    folder, compute = model_folder(job, asked, seed), compute_type(job.on, asked.compute)
     task = job.recipe.task
     return Cache(
         job.place,
         fingerprint,
-        lambda: Live(load_model(job, asked, seed), fingerprint, job.on),
+        lambda: Live(load_model(job, asked, seed), fingerprint, job.on, compute),
         task.outputs,
         made_by(
             fingerprint,
@@ -183,7 +184,7 @@ def teacher_of(job: Job, phase: Phase, seed: int) -> Cache:
                 "checkpoint": asked.checkpoint and _portable(asked.checkpoint),
                 "label_names": asked.label_names,
                 "max_length": _max_length(folder, asked),
-                "compute": compute_type(job.on),
+                "compute": compute,
             },
         ),
     )

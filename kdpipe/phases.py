@@ -56,13 +56,20 @@ def taught(job: Job) -> list[Phase]:
 @memory_said_plainly("teach")
 def teach(job: Job) -> Report:
     """Ask every teacher that is there for the rows that its cache lacks."""
-    start, asked, rows = time.perf_counter(), 0, 0
+    start, asked, rows, detail = time.perf_counter(), 0, 0, {}
     for phase, seed in _askable(job):
         cache, key = teacher_of(job, phase, seed), transfer_key(job, phase)
         folder = job.place.transfer(key)
         rows += transfer.facts(job.place, key)["counts"]["rows"]
         asked += _ask(job, cache, key, _rows_of(job.place, folder), missing_count(job, cache, folder), phase.teacher)
-    return Report("teach", time.perf_counter() - start, rows, asked == 0, {"asked": asked})
+        detail |= _agreement(cache)
+    return Report("teach", time.perf_counter() - start, rows, asked == 0, {"asked": asked, **detail})
+
+
+def _agreement(cache: Cache) -> dict[str, str]:
+    """How far a teacher that was asked in int8 was from itself in fp32."""
+    found = getattr(cache.source, "agreement", None)
+    return {"agreement": str(found)} if found else {}
 
 
 def _ask(job: Job, cache: Cache, key: str, tables: Iterable[pa.Table], total: int, title: str) -> int:
@@ -112,7 +119,7 @@ def teach_shard(job: Job, shard: dict[str, Any]) -> Report:
     cache = teacher_of(job, phase, job.recipe.seeds[0])
     rows = job.place.read_part(shard["part"], ["id", "text_a", "text_b"]).slice(shard["start"], SLICE)
     asked = _ask(job, cache, transfer_key(job, phase), [rows], shard["missing"], phase.teacher)
-    return Report("teach", time.perf_counter() - start, len(rows), asked == 0, {"asked": asked})
+    return Report("teach", time.perf_counter() - start, len(rows), asked == 0, {"asked": asked, **_agreement(cache)})
 
 
 @memory_said_plainly("train")

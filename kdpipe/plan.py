@@ -115,6 +115,6 @@ def _plan_seed(job: Job, seed: int, ready: bool) -> list[Step]:
             f"{phase.name} seed {seed}",
             rows,
             bool(lacking),
-            f"no runs/{run}.json with predictions of {', '.join(lacking)}" if lacking else f"runs/{run}.json is there",
+            f"no record, or no predictions of {', '.join(lacking)}" if lacking else f"runs/{run}.json is there",
         ),
     ]

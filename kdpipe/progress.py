@@ -1,6 +1,7 @@
 """Progress bars with rate and time left; flows listen in to show the same in Prefect."""
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -30,6 +31,11 @@ def bar(stage: str, total: int, unit: str = "row") -> Iterator[Callable[[int], N
                 listener(stage, shown.n, total)
 
         yield advance
+
+
+def say(line: str) -> None:
+    """A line on standard error that leaves bars whole."""
+    tqdm.write(line, file=sys.stderr)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -64,6 +64,7 @@ class Phase(BaseModel):
     # a phase with a seed of its own is trained once and shared by all seeds of the recipe
     seed: Annotated[int, Field(ge=0)] | None = None
     max_length: Annotated[int, Field(ge=3, le=100_000)] = 128
+    compute: Literal["auto", "fp32", "int8"] = "auto"  # what it answers in when it is asked (kdpipe.signals.live)
 
     def operators(self) -> list[dict[str, Any]]:
         return [part.settings() for part in self.augment]
@@ -209,7 +210,7 @@ def _replace_teacher(raw: dict[str, Any], checkpoint: str) -> list[str]:
     names = {p.get("name") for p in phases} & asked
     if not names:
         return [f"--teacher {checkpoint}: no phase of this recipe asks a teacher"]
-    kept = ("name", "label_names", "max_length")
+    kept = ("name", "label_names", "max_length", "compute")
     raw["phase"] = [
         {**{k: p[k] for k in kept if k in p}, "checkpoint": checkpoint} if p.get("name") in names else p for p in phases
     ]
@@ -263,6 +264,8 @@ def _check(recipe: Recipe, known_task: bool) -> list[str]:
         faults += _check_references(where, phase, earlier)
         faults += _check_parts(where, recipe, phase, earlier, known_task)
         faults += _check_settings(where, phase)
+        if phase.compute != "auto" and phase.name not in {later.teacher for later in recipe.phase}:
+            faults.append(f"{where} -> compute: '{phase.compute}' is for a phase that another one asks as its teacher")
         earlier.append(phase.name)
     if len(set(earlier)) < len(earlier):
         faults.append(f"{recipe.name}: two phases have one name: {', '.join(earlier)}")

@@ -149,6 +149,12 @@ class Ragged:
     def lengths(self) -> np.ndarray:
         return np.diff(self.offsets)
 
+    def take(self, rows: np.ndarray) -> Ragged:
+        """Some rows, by position."""
+        cut = [self.flat[self.offsets[i]:self.offsets[i + 1]] for i in rows]
+        offsets = np.concatenate([[0], np.cumsum(self.lengths[rows])])
+        return Ragged(np.concatenate([self.flat[:0], *cut]), offsets)
+
 
 @dataclass(frozen=True)
 class Encoded:
@@ -162,6 +168,14 @@ class Encoded:
 
     def __len__(self) -> int:
         return len(self.segments[0])
+
+    def take(self, rows: np.ndarray) -> Encoded:
+        """Some rows, by position."""
+        found = tuple(segment.take(rows) for segment in self.segments)
+        types = self.types
+        if types is not None:
+            types = Ragged(types, self.segments[0].offsets).take(rows).flat
+        return Encoded(found, types)
 
 
 @dataclass

@@ -171,7 +171,7 @@ class Teacher:
         loaded = modelfolder.load(folder, labels, asked["kind"], names, asked["max_length"])
         width = len(labels) if asked["kind"] == "classification" else 1
         known = self.asked or ({**asked, "compute": compute},)
-        return Opened(Live(loaded, self.fingerprint, on), width, compute, known)
+        return Opened(Live(loaded, self.fingerprint, on, compute), width, compute, known)
 
     def _found(self) -> tuple[dict[str, Any], str, Path]:
         """What the model is asked with, its compute type and its folder."""
@@ -187,7 +187,7 @@ class Teacher:
                     continue
                 full = _completed(asked, folder)
                 names = full["label_names"] and tuple(full["label_names"])
-                for compute in ("fp32", "bf16", "fp16"):
+                for compute in ("fp32", "bf16", "fp16", "int8"):
                     said = (tuple(full["labels"]), full["max_length"], compute, names)
                     if modelfolder.fingerprint(folder, *said) == self.fingerprint:
                         return full, compute, folder
@@ -270,11 +270,13 @@ def _device(fingerprint: str, compute: str, there: str, said: str) -> str:
     """Where a teacher computes in the type that it was asked in."""
     from kdpipe.signals.live import compute_type
 
-    if compute == "fp32" and said == "auto":
-        return "cpu"
+    if compute in ("fp32", "int8"):
+        if said != "auto":
+            compute_type(there, compute)
+        return "cpu" if said == "auto" else there
     if compute_type(there) != compute:
         raise UserError(f"teacher {fingerprint} was asked in {compute}, {there} computes in {compute_type(there)}; "
-                        f"{'take --device cpu' if compute == 'fp32' else 'do this on a GPU of that kind'}")
+                        "do this on a GPU of that kind")
     return there
 
 

@@ -44,6 +44,7 @@ class Cache:
     made_by: dict[str, str]
     shard: int = SHARD
     asked: int = 0  # rows that the inner source was asked for, since this object was made
+    source: SignalSource | None = None  # since the first such row
 
     def stored(self, signal: str) -> Places:
         """Where the ids of all stored rows lie (a row written by two processes at once stands twice)."""
@@ -67,7 +68,8 @@ class Cache:
         first = next(lacking, None)
         if first is None:
             return 0
-        source, asked = self.open_source(), 0
+        self.source = source = self.source or self.open_source()
+        asked = 0
         with ThreadPoolExecutor(1) as ahead, ThreadPoolExecutor(1) as behind, bar(title, total or 0) as advance:
             rows, ready, written = first, ahead.submit(source.prepare, first), None
             while rows is not None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import warnings
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,12 +12,17 @@ import pyarrow as pa
 
 from kdpipe.errors import UserError
 from kdpipe.modelfolder import Loaded
+from kdpipe.progress import say
 from kdpipe.types import Encoded
 
 if TYPE_CHECKING:
     import torch
 
+    from kdpipe.models import Model
+
 SIGNALS = ("logits",)
+COMPARED = 256  # rows, spread over the first shard, on which int8 is held against fp32
+_LEAST_WIDTH = 64  # of a linear layer that is worth int8: the classifier stays as it is
 
 
 def pick_device(asked: str) -> str:
@@ -33,22 +41,49 @@ def pick_device(asked: str) -> str:
     return asked
 
 
-def compute_type(device: str) -> str:
-    """fp32 on a CPU; on a GPU bf16 where it has it, else fp16."""
+def compute_type(device: str, asked: str = "auto") -> str:
+    """What a teacher computes in: "auto" is fp32 on a CPU; on a GPU bf16 where it has it, else fp16.
+
+    Raises UserError for int8 on a GPU.
+    """
     import torch
 
-    if not device.startswith("cuda"):
-        return "fp32"
-    return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    on_gpu = device.startswith("cuda")
+    if asked == "int8" and on_gpu:
+        raise UserError(f"compute = 'int8' on {device}: int8 is for CPUs; take --device cpu, or compute = 'auto'")
+    if asked != "auto":
+        return asked
+    return "fp32" if not on_gpu else "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far a cheaper type is from fp32: share of rows with the same class, and distances between logits."""
+
+    rows: int
+    same: float
+    mean: float
+    largest: float
+
+    def __str__(self) -> str:
+        return (f"same class as fp32 for {self.same:.1%} of {self.rows} rows, logits differ by {self.mean:.2g} on "
+                f"average, by {self.largest:.2g} at most")
 
 
 class Live:
-    """Asks a loaded model. Logits come in the order of the task's classes, float32."""
+    """Asks a loaded model. Logits come in the order of the task's classes, float32.
 
-    def __init__(self, loaded: Loaded, fingerprint: str, device: str = "cpu"):
+    compute: what `compute_type` says of the device, or "int8" on a CPU: 8-bit weights (a scale for each output) and
+    inputs (a scale for each batch, so the last digits of a row depend on the rows that it is asked with). How far it
+    is from fp32 is measured on some of the first rows that are asked, said, and kept in `agreement`.
+    """
+
+    def __init__(self, loaded: Loaded, fingerprint: str, device: str = "cpu", compute: str | None = None):
         self.loaded, self.fingerprint, self.device = loaded, fingerprint, device
-        self.dtype = _dtype(compute_type(device))
-        loaded.model.to(device)
+        self.type = compute or compute_type(device)
+        self.dtype = _dtype(self.type)
+        self.model = _in_int8(loaded.model.to(device)) if self.type == "int8" else loaded.model.to(device)
+        self.agreement: Agreement | None = None
 
     def prepare(self, rows: pa.Table) -> Encoded:
         """Rows [n] -> token ids; needs no model."""
@@ -56,15 +91,41 @@ class Live:
 
     def compute(self, signal: str, encoded: Encoded) -> np.ndarray:
         """Encoded rows [n] -> float32 [n, C]."""
-        from kdpipe.train import predict
-
         if signal not in SIGNALS:
             raise UserError(f"no signal '{signal}'; a live model says {', '.join(SIGNALS)}")
-        logits = predict(self.loaded.model, encoded, device=self.device, dtype=self.dtype)
+        logits = self._logits(self.model, encoded)
+        if self.model is not self.loaded.model and self.agreement is None and len(encoded):
+            some = np.unique(np.linspace(0, len(encoded) - 1, COMPARED).astype(int))
+            self.agreement = _agreement(logits[some], self._logits(self.loaded.model, encoded.take(some)))
+            say(f"teacher {self.fingerprint} in {self.type}: {self.agreement}")
+        return logits
+
+    def _logits(self, model: Model, encoded: Encoded) -> np.ndarray:
+        from kdpipe.train import predict
+
+        logits = predict(model, encoded, device=self.device, dtype=self.dtype)
         return np.ascontiguousarray(logits[:, list(self.loaded.order)])
+
+
+def _agreement(found: np.ndarray, exact: np.ndarray) -> Agreement:
+    apart = np.abs(found - exact)
+    same = (found.argmax(1) == exact.argmax(1)).mean()
+    return Agreement(len(found), float(same), float(apart.mean()), float(apart.max()))
+
+
+def _in_int8(model: Model) -> Model:
+    """A copy with all large linear layers in int8; the model itself stays as it is."""
+    import torch
+    from torch.ao.quantization import per_channel_dynamic_qconfig, quantize_dynamic
+
+    large = [name for name, layer in model.named_modules()
+             if isinstance(layer, torch.nn.Linear) and layer.out_features >= _LEAST_WIDTH]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.ao says that it will move to a package of its own
+        return quantize_dynamic(copy.deepcopy(model), dict.fromkeys(large, per_channel_dynamic_qconfig))
 
 
 def _dtype(name: str) -> torch.dtype | None:
     import torch
 
-    return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
+    return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(name)
