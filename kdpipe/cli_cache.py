@@ -66,10 +66,16 @@ def verify(
 
 @app.command()
 def repair(store: StorePath = STORE, teacher: Fingerprint = None, device: Device = "auto") -> None:
-    """Set broken parts aside, into quarantine/, and ask for their rows again; exit code 1 when some are left."""
+    """Set broken parts aside, into quarantine/, and ask for their rows again; exit code 1 when some are left.
+
+    What killed writers left behind (.tmp-*, a day old) is removed.
+    """
     from kdpipe.care import repair as care
 
-    found = [each for each in care.repair(_store(store), teacher, device) if not each.idle]
+    place = _store(store)
+    found = [each for each in care.repair(place, teacher, device) if not each.idle]
+    if gone := place.remove_leftovers():
+        print(f"{len(gone)} leftovers of killed writers removed")
     for each in found:
         print(f"teacher {each.teacher.fingerprint} ({', '.join(each.teacher.tasks)}), {each.signal}: "
               f"{len(each.aside)} parts set aside, {each.asked:,} rows asked again")

@@ -8,7 +8,7 @@
     models/<key>/                                             safetensors, JSON, vocabulary
     vectors/<key>/                                            token vectors taken from a teacher, safetensors
     runs/<run>.json                                           the run record
-    costs/<stage>-<key>.json                                  seconds and rows that an artefact took
+    costs/<stage>-<key>/*.json                                seconds and rows of each piece of work on an artefact
     quarantine/signals/...                                    broken parts that `kdpipe cache repair` set aside
 
 Folders are named key=value so that pyarrow and DuckDB both read the key as a column. A file is written under a
@@ -25,6 +25,8 @@ import os
 import re
 import shutil
 import tempfile
+import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from itertools import repeat
@@ -124,7 +126,7 @@ class Store:
         return self._join("runs", f"{run}.json")
 
     def cost(self, stage: str, key: str) -> str:
-        return self._join("costs", f"{stage}-{key}.json")
+        return self._join("costs", f"{stage}-{key}")
 
     def _join(self, *parts: str) -> str:
         return "/".join([self.path.rstrip("/"), *parts])
@@ -324,6 +326,25 @@ class Store:
         """Files that were set aside of a teacher's signal."""
         return sorted(self.listing(self._join("quarantine", "signals", f"teacher={fingerprint}", f"signal={signal}")))
 
+    def leftovers(self, seconds: float = 86_400) -> list[str]:
+        """What writers that were killed left in a local store, and what nobody has written to for so long."""
+        if not self.local:
+            return []
+        found = []
+        for folder, folders, files in os.walk(self.path):
+            names = [name for name in (*folders, *files) if name.startswith(".tmp-")]
+            folders[:] = [name for name in folders if name not in names]
+            found += [path for path in (os.path.join(folder, name) for name in names) if _age(path) > seconds]
+        return sorted(found)
+
+    def remove_leftovers(self) -> list[str]:
+        """Take them away; what was."""
+        found = self.leftovers()
+        for path in found:
+            with full_disk_said_plainly(path), suppress(FileNotFoundError):
+                shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
+        return found
+
     # ---- finished sets
 
     def is_complete(self, folder: str) -> bool:
@@ -367,15 +388,14 @@ class Store:
         self.remove_parts(self.parts(folder)[1:])
 
     def add_cost(self, stage: str, key: str, seconds: float, rows: int) -> None:
-        """Work done on an artefact, added to what was done before (by a run that was killed, say)."""
-        before = self.read_cost(stage, key)
-        self.write_json(
-            self.cost(stage, key), {"seconds": round(before["seconds"] + seconds, 3), "rows": before["rows"] + rows}
-        )
+        """Work done on an artefact, beside what others do on it at the same time."""
+        self.write_json(f"{self.cost(stage, key)}/{uuid.uuid4().hex}.json", {"seconds": seconds, "rows": rows})
 
     def read_cost(self, stage: str, key: str) -> dict:
-        path = self.cost(stage, key)
-        return self.read_json(path) if self.fs.exists(path) else {"seconds": 0.0, "rows": 0}
+        """The seconds and rows of all work that was done on an artefact."""
+        paths = [path for path in self.listing(self.cost(stage, key)) if path.endswith(".json")]
+        found = [self.read_json(path) for path in sorted(paths)]
+        return {"seconds": round(sum(f["seconds"] for f in found), 3), "rows": sum(f["rows"] for f in found)}
 
     def new_model(self, key: str) -> AbstractContextManager[Path]:
         return self.new_folder(self.model(key))
@@ -455,6 +475,15 @@ class Store:
             except BaseException:
                 Path(scratch).unlink(missing_ok=True)
                 raise
+
+
+def _age(path: str) -> float:
+    """Seconds since a file, or anything in a folder, was last written; 0 where it is gone."""
+    try:
+        times = [os.stat(path).st_mtime, *(entry.stat().st_mtime for entry in Path(path).rglob("*"))]
+    except FileNotFoundError:
+        return 0.0
+    return time.time() - max(times)
 
 
 def _encoding(schema: pa.Schema) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
@@ -89,6 +90,26 @@ def test_the_first_of_two_writers_wins(store):
         (one / "weights").write_text("same")
         (two / "weights").write_text("same")
     assert (store.local_model("m") / "weights").read_text() == "same"
+
+
+def test_work_of_many_at_once_adds_up(store):
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda i: store.add_cost("teach", "k", 0.25, i), range(40)))
+    assert store.read_cost("teach", "k") == {"seconds": 10.0, "rows": sum(range(40))}
+
+
+def test_leftovers_of_killed_writers_are_removed_when_they_are_old(store):
+    store.write_part(store.tags("t"), pa.table({"x": [1]}))
+    folder = Path(store.tags("t"))
+    for name in (".tmp-old", ".tmp-new"):
+        (folder / name).write_bytes(b"half a part")
+        (folder / f"{name}-model" / "deep").mkdir(parents=True)
+        (folder / f"{name}-model" / "deep" / "x").write_bytes(b"half a model")
+    for path in [p for p in folder.rglob("*") if ".tmp-old" in str(p)]:
+        os.utime(path, (0, 0))
+    assert [Path(p).name for p in store.remove_leftovers()] == [".tmp-old", ".tmp-old-model"]
+    assert sorted(p.name for p in folder.iterdir() if p.name.startswith(".tmp-")) == [".tmp-new", ".tmp-new-model"]
+    assert store.read(store.tags("t"))["x"].to_pylist() == [1]
 
 
 def test_costs_add_up(store):

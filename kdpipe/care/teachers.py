@@ -133,9 +133,10 @@ class Teacher:
         }
         costs, start = self.store.cost("_", "_").rsplit("/", 1)[0], f"teach-{self.fingerprint}-"
         for path in self.store.listing(costs):
-            name = path.rsplit("/", 1)[-1]
-            if name.startswith(start) and name.endswith(".json") and _written(self.store, path) >= dropped:
-                found.add(name.removeprefix(start).removesuffix(".json"))
+            name = path.rstrip("/").rsplit("/", 1)[-1]
+            works = self.store.listing(path) if name.startswith(start) else []
+            if any(_written(self.store, work) >= dropped for work in works):
+                found.add(name.removeprefix(start))
         return sorted(found)
 
     def _dropped(self) -> datetime:

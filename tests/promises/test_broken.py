@@ -170,7 +170,7 @@ DOORS = {
     "vectors": (every("vectors/*/*.safetensors"), "run"),
     "vectors' digests": (every(f"vectors/*/{DIGESTS}"), "run"),
     "teacher's weights": (every("models/*/config.json"), "run"),
-    "costs": (every("costs/augment-*.json"), "run"),
+    "costs": (every("costs/augment-*/*.json"), "run"),
 }
 
 
