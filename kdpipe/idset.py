@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import count
 
 import numpy as np
@@ -15,6 +15,8 @@ _ROW_BITS = np.uint64(15)
 _BATCH = 1 << 15  # ids looked for at once: what is known of them stays in the processor's cache
 _ASKED = 1 << 20  # ids that Places looks up at once
 _STRETCH = 256
+_KNOWN_BITS = 22
+_TOP = np.uint64(64 - _KNOWN_BITS)
 
 
 def halves(ids: pa.Array | pa.ChunkedArray) -> np.ndarray:
@@ -44,8 +46,7 @@ class Places:
     def __init__(self, ids: np.ndarray):
         """ids: uint64 [n, 2]; an id that stands more than once is always found at the first of its places."""
         self.ids, self._bits = ids, np.uint64(len(ids).bit_length())
-        self._leading, place = _sorted(ids[:, 0], self._bits)
-        self._place = place.astype(np.uint32)
+        self._leading, self._place = _sorted(ids[:, 0], self._bits)
         self._later, self._first = self._repeated()
 
     def __len__(self) -> int:
@@ -102,19 +103,116 @@ class Places:
         return found
 
 
+def join(stored: np.ndarray, asked: list[np.ndarray]) -> np.ndarray:
+    """Where each of the ids asked for, in pieces, stands among those stored, -1 where it does not: int64 [asked].
+
+    A teacher's answers lie in stretches in the order of the transfer set that it was asked for. So the heads of such
+    stretches are looked for among the ids asked for, what stands behind them is compared, and only what that leaves
+    over is sorted and searched. An id that is stored more than once is found at the first of its places (at any of
+    them where it is asked for more than once as well).
+    """
+    along = _Along(stored)
+    found = [along.find(piece[block]) for piece in asked for block in _blocks(len(piece))]
+    found = np.concatenate([np.empty(0, np.int64), *found])
+    _fill(found, asked, stored, _others(stored, found))
+    if (found < 0).any():  # asked for twice: the stretches have led past the place that it has
+        _fill(found, asked, stored, np.arange(len(stored)))
+    _prefer(found, asked, stored, _others(stored, found))
+    return found
+
+
+def _others(stored: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """The places that nothing was found at."""
+    left = np.ones(len(stored), bool)
+    left[found[found >= 0]] = False
+    return np.flatnonzero(left)
+
+
+def _prefer(found: np.ndarray, asked: list[np.ndarray], stored: np.ndarray, others: np.ndarray) -> None:
+    """Take the earlier place where an id stands at another one too."""
+    if not len(others) or not len(found):
+        return
+    known = _known(stored[others, 0])
+    again = np.flatnonzero(np.concatenate([known[piece[:, 0] >> _TOP] for piece in asked]) & (found >= 0))
+    place = Places(stored[others]).find(_taken(asked, again))
+    again, place = again[place >= 0], others[place[place >= 0]]
+    found[again] = np.minimum(found[again], place)
+
+
+def _known(numbers: np.ndarray) -> np.ndarray:
+    """Which leading bits there are among numbers: bool [2^22]."""
+    known = np.zeros(1 << _KNOWN_BITS, bool)
+    known[numbers >> _TOP] = True
+    return known
+
+
+def _fill(found: np.ndarray, asked: list[np.ndarray], stored: np.ndarray, among: np.ndarray) -> None:
+    """Search what was not found yet among some of those stored."""
+    lacking = np.flatnonzero(found < 0)
+    place = Places(stored[among]).find(_taken(asked, lacking))
+    found[lacking[place >= 0]] = among[place[place >= 0]]
+
+
+def _taken(pieces: list[np.ndarray], rows: np.ndarray) -> np.ndarray:
+    """Rising rows of all pieces, one behind the other."""
+    taken, start = [np.empty((0, 2), np.uint64)], 0
+    for piece in pieces:
+        first, last = np.searchsorted(rows, (start, start + len(piece)))
+        taken.append(piece[rows[first:last] - start])
+        start += len(piece)
+    return np.concatenate(taken)
+
+
+class _Along:
+    """Stretches of stored ids, followed through the ids asked for."""
+
+    def __init__(self, stored: np.ndarray):
+        heads = np.arange(0, len(stored), _STRETCH)
+        self.stored, self.heads = stored, heads[np.argsort(stored[heads, 0])]
+        self.leading = stored[self.heads, 0]
+        self.known = _known(self.leading)
+        self.next = -1  # the stored place that comes next, after what was asked for last; -1 before the first head
+
+    def find(self, ids: np.ndarray) -> np.ndarray:
+        """Ids uint64 [n, 2], which come behind those asked for before -> places, -1 where none was found: int64 [n]."""
+        if not len(self.stored):
+            return np.full(len(ids), -1)
+        at = np.flatnonzero(self.known[ids[:, 0] >> _TOP])
+        head = self.heads[np.searchsorted(self.leading, ids[at, 0]).clip(max=len(self.heads) - 1)]
+        right = _equal(self.stored[head], ids[at])
+        at, head = np.concatenate([[0], at[right]]), np.concatenate([[self.next], head[right]])
+        guess = np.arange(len(ids)) + np.repeat(head - at, np.diff(np.append(at, len(ids))))
+        if len(at) == 1 and self.next < 0:
+            return np.full(len(ids), -1)
+        self.next = int(guess[-1]) + 1
+        guess[(guess < 0) | (guess >= len(self.stored))] = 0
+        return np.where(_equal(self.stored[guess], ids), guess, -1)
+
+
 def _equal(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """uint64 [n, 2] twice -> bool [n]; NumPy's `all` over so short an axis takes three times as long."""
     return (a[:, 0] == b[:, 0]) & (a[:, 1] == b[:, 1])
 
 
 def _sorted(numbers: np.ndarray, bits: np.uint64) -> tuple[np.ndarray, np.ndarray]:
-    """uint64 [n] -> all but their lowest bits in rising order, and where each of these stood: n is less than 2^bits."""
-    packed = numbers >> bits << bits
-    packed |= np.arange(len(numbers), dtype=np.uint64)
+    """uint64 [n] -> all but their lowest bits in rising order, and where each of these stood: n is less than 2^bits.
+
+    Block by block: memory that is touched for the first time costs more than all else that is done here.
+    """
+    packed, place = numbers >> bits, np.empty(len(numbers), np.uint32)
+    low = (np.uint64(1) << bits) - np.uint64(1)
+    for block in _blocks(len(packed)):
+        packed[block] <<= bits
+        packed[block] |= np.arange(block.start, block.stop, dtype=np.uint64)
     packed.sort()
-    place = (packed & ((np.uint64(1) << bits) - np.uint64(1))).astype(np.int64)
-    packed >>= bits
+    for block in _blocks(len(packed)):
+        place[block] = packed[block] & low
+        packed[block] >>= bits
     return packed, place
+
+
+def _blocks(n: int) -> Iterator[slice]:
+    return (slice(start, min(start + _ASKED, n)) for start in range(0, n, _ASKED))
 
 
 class IdSet:

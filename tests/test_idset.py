@@ -2,11 +2,12 @@
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kdpipe import idset
-from kdpipe.idset import IdSet, Places, as_ids, halves, order
+from kdpipe.idset import IdSet, Places, as_ids, halves, join, order
 from kdpipe.types import row_ids
 
 # Few values, many of them in one home slot (equal low bits): repeats and long probes are the rule.
@@ -55,6 +56,26 @@ def test_places_of_many_ids_that_share_their_leading_bits(monkeypatch):
     order = draw.permutation(5_000)
     assert Places(ids).find(ids[order]).tolist() == order.tolist()
     assert (Places(ids).find(ids[order] ^ np.uint64(1)) == -1).all()
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_a_join_finds_what_a_dictionary_finds(data):
+    """Stored and asked for in stretches of one order, with rows on either side that the other lacks."""
+    pool = [(a, b) for a in (0, 5, 2**63, 2**64 - 1) for b in range(12)]
+    stored = data.draw(st.lists(st.sampled_from(pool), max_size=60))
+    runs = data.draw(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 30)), max_size=8))
+    asked = [stored[start:start + n] for start, n in runs]
+    asked += data.draw(st.lists(st.lists(st.sampled_from(pool)), max_size=2))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(idset, "_STRETCH", 4)
+        patch.setattr(idset, "_ASKED", 7)
+        found = join(array(stored), [array(piece) for piece in asked])
+    wanted = [row for piece in asked for row in piece]
+    assert len(found) == len(wanted)
+    for place, row in zip(found, wanted, strict=True):
+        assert stored[place] == row if row in stored else place == -1
+        assert place == -1 or wanted.count(row) > 1 or place == stored.index(row)
 
 
 def test_ids_that_begin_with_zeros_are_remembered_too():

@@ -11,13 +11,13 @@ import numpy as np
 import pyarrow as pa
 
 from kdpipe.errors import UserError
-from kdpipe.idset import IdSet, Places, halves
+from kdpipe.idset import IdSet, Places, halves, join
 from kdpipe.progress import bar
 from kdpipe.store import Store
 from kdpipe.types import SignalSource
+from kdpipe.workers import cores
 
 SHARD = 2048  # rows of a part; a killed run may have to ask two of them again, the one computed and the one written
-_NOTHING = np.empty((0, 2), np.uint64)
 
 
 def made_by(fingerprint: str, *asked: Mapping[str, object]) -> dict[str, str]:
@@ -48,8 +48,7 @@ class Cache:
 
     def stored(self, signal: str) -> Places:
         """Where the ids of all stored rows lie (a row written by two processes at once stands twice)."""
-        table = self.store.read(self.store.signals(self.fingerprint, signal), ["id"])
-        return Places(_NOTHING if table is None else halves(table["id"]))
+        return Places(self._load(signal, values=False)[0])
 
     def missing(self, rows: pa.Table, stored: Places, seen: IdSet | None = None) -> pa.Table:
         """The rows, each id once, that are neither stored nor seen before; now they are seen."""
@@ -93,7 +92,7 @@ class Cache:
         if (place < 0).any():
             self.fill(signal, [rows], int((place < 0).sum()))
             return self.read(signal, rows["id"])
-        return values[place]
+        return np.take(values, place, axis=0)
 
     def read(self, signal: str, ids: pa.ChunkedArray) -> np.ndarray:
         """Values of rows that are all stored, joined by id: float32 [n, width]. Raises UserError otherwise."""
@@ -105,14 +104,31 @@ class Cache:
                 f"{(place < 0).sum()} of {len(place)} rows have no stored {signal} of teacher "
                 f"{self.fingerprint}; run the teach stage"
             )
-        return values[place]
+        return np.take(values, place, axis=0)
 
     def _look_up(self, signal: str, ids: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
         """Where the values of each id are, -1 where nowhere [n], and all stored values [stored, width]."""
-        stored = self.store.read(self.store.signals(self.fingerprint, signal))
-        if stored is None:
-            return np.full(len(ids), -1), np.empty((0, self.width), np.float32)
-        return Places(halves(stored["id"])).find(halves(ids)), self._values(stored)
+        stored, values = self._load(signal)
+        return join(stored, [halves(chunk) for chunk in ids.chunks]), values
+
+    def _load(self, signal: str, values: bool = True) -> tuple[np.ndarray, np.ndarray]:
+        """All stored ids, uint64 [n, 2], and their values, float32 [n, width], or none of these.
+
+        Copied part by part into arrays that grow in place: the parts together would take as much memory again.
+        """
+        ids, found, n = np.empty((0, 2), np.uint64), np.empty((0, self.width), np.float32), 0
+        folder = self.store.signals(self.fingerprint, signal)
+        for part in self.store.scan(folder, None if values else ["id"], ahead=2 * cores()):
+            more = n + len(part)
+            if more > len(ids):
+                room = max(more, len(ids) * 5 // 4)
+                ids.resize((room, 2), refcheck=False)
+                found.resize((room if values else 0, self.width), refcheck=False)
+            ids[n:more] = halves(part["id"])
+            if values:
+                found[n:more] = self._values(part)
+            n = more
+        return ids[:n], found[:n]
 
     def _values(self, part: pa.Table) -> np.ndarray:
         column = part["values"].combine_chunks()

@@ -24,7 +24,8 @@ from kdpipe.vocab.words import Words
 BATCHES = (1, 64)
 BASE = {"layers": 12, "width": 768, "heads": 12, "ffn": 3072}
 MINILM = {"layers": 6, "width": 384, "heads": 12, "ffn": 1536}
-PAPER, DEMO = {"width": 300, "hidden": 150, "fc": 200}, {"width": 100, "hidden": 100, "fc": 100, "channels": "multichannel"}
+PAPER = {"width": 300, "hidden": 150, "fc": 200}
+DEMO = {"width": 100, "hidden": 100, "fc": 100, "channels": "multichannel"}
 
 
 def main(task: str, repeats: int) -> dict:
@@ -41,12 +42,14 @@ def main(task: str, repeats: int) -> dict:
     taken = {name: [] for name in models}
     for _ in range(repeats):
         for name, loaded in models.items():
-            taken[name].append([found["rows_per_second"] for found in speed(loaded, splits["dev"], BATCHES, seconds=2.0)])
+            found = speed(loaded, splits["dev"], BATCHES, seconds=2.0)
+            taken[name].append([each["rows_per_second"] for each in found])
     rates = {name: dict(zip(BATCHES, map(statistics.median, zip(*rows, strict=True)), strict=True))
              for name, rows in taken.items()}
     times = {name: {batch: round(rate[batch] / rates["bert-base"][batch], 1) for batch in BATCHES}
              for name, rate in rates.items()}
-    return {"task": task, "rows_per_second": rates, "times_bert_base": times, "machine": machine(), "versions": versions()}
+    return {"task": task, "rows_per_second": rates, "times_bert_base": times, "machine": machine(),
+            "versions": versions()}
 
 
 def _loaded(kind: type, vocab, shape: dict) -> modelfolder.Loaded:
