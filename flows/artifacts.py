@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from uuid import UUID
 
+import httpx
 from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
 
 from kdpipe import progress, warehouse
@@ -28,10 +29,11 @@ def bars_as_artifacts() -> Iterator[None]:
         if bar in artifacts and done < total and now < told + SECONDS_BETWEEN_UPDATES:
             return
         percent, told = 100.0 * done / max(total, 1), now
-        if bar in artifacts:
-            update_progress_artifact(artifacts[bar], percent)
-        else:
-            artifacts[bar] = create_progress_artifact(percent, key=_key(bar), description=bar)
+        with suppress(httpx.HTTPError):  # a server that is away for a moment is no reason to end the work
+            if bar in artifacts:
+                update_progress_artifact(artifacts[bar], percent)
+            else:
+                artifacts[bar] = create_progress_artifact(percent, key=_key(bar), description=bar)
 
     with progress.listening(show):
         yield

@@ -72,9 +72,9 @@ def repair(store: StorePath = STORE, teacher: Fingerprint = None, device: Device
     """
     from kdpipe.care import repair as care
 
-    place = _store(store)
-    found = [each for each in care.repair(place, teacher, device) if not each.idle]
-    if gone := place.remove_leftovers():
+    kept = _store(store)
+    found = [each for each in care.repair(kept, teacher, device) if not each.idle]
+    if gone := kept.remove_leftovers():
         print(f"{len(gone)} leftovers of killed writers removed")
     for each in found:
         print(f"teacher {each.teacher.fingerprint} ({', '.join(each.teacher.tasks)}), {each.signal}: "

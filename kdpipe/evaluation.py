@@ -26,9 +26,15 @@ def evaluate(job: Job, seed: int, reports: Iterable[Report] = ()) -> str:
     reports: what the stages of this execution did, so that the record can say what was paid now and what reused.
     A run that is recorded already is left as it is; of its predictions those that are missing are made again.
     """
-    for phase in job.recipe.phase[:-1]:
-        _evaluate_model(job, phase, seed, "teacher", ())
-    return _evaluate_model(job, job.recipe.final, seed, "student", tuple(reports))
+    *earlier, (final, role) = models(job)
+    for phase, its_role in earlier:
+        _evaluate_model(job, phase, seed, its_role, ())
+    return _evaluate_model(job, final, seed, role, tuple(reports))
+
+
+def models(job: Job) -> list[tuple[Phase, str]]:
+    """The phases whose models are evaluated, and the role of each, the recipe's own student last."""
+    return [*((phase, "teacher") for phase in job.recipe.phase[:-1]), (job.recipe.final, "student")]
 
 
 def run_id(job: Job, phase: Phase, seed: int, role: str) -> str:
@@ -51,6 +57,7 @@ def unanswered(job: Job, run: str) -> list[str]:
 
 
 def _evaluate_model(job: Job, phase: Phase, seed: int, role: str, reports: tuple[Report, ...]) -> str:
+    """A teacher that is asked in int8 is scored in fp32, like any other model."""
     start, store, task = time.perf_counter(), job.place, job.recipe.task
     run = run_id(job, phase, seed, role)
     _neighbours(job)

@@ -115,8 +115,7 @@ def join(stored: np.ndarray, asked: list[np.ndarray]) -> np.ndarray:
     found = [along.find(piece[block]) for piece in asked for block in _blocks(len(piece))]
     found = np.concatenate([np.empty(0, np.int64), *found])
     _fill(found, asked, stored, _others(stored, found))
-    if (found < 0).any():  # asked for twice: the stretches have led past the place that it has
-        _fill(found, asked, stored, np.arange(len(stored)))
+    _fill(found, asked, stored, np.arange(len(stored)))  # what is asked for twice: a stretch has led past its place
     _prefer(found, asked, stored, _others(stored, found))
     return found
 
@@ -149,7 +148,11 @@ def _known(numbers: np.ndarray) -> np.ndarray:
 def _fill(found: np.ndarray, asked: list[np.ndarray], stored: np.ndarray, among: np.ndarray) -> None:
     """Search what was not found yet among some of those stored."""
     lacking = np.flatnonzero(found < 0)
-    place = Places(stored[among]).find(_taken(asked, lacking))
+    if not len(lacking):
+        return
+    ids = _taken(asked, lacking)
+    among = among[_known(ids[:, 0])[stored[among, 0] >> _TOP]]
+    place = Places(stored[among]).find(ids)
     found[lacking[place >= 0]] = among[place[place >= 0]]
 
 

@@ -47,7 +47,11 @@ class Job:
 
     @cached_property
     def on(self) -> str:
-        return pick_device(self.device)
+        """The device. Raises UserError where there is none, or where a phase cannot answer on it as it is asked."""
+        device = pick_device(self.device)
+        for phase in self.recipe.phase:
+            compute_type(device, phase.compute)
+        return device
 
     @property
     def students(self) -> tuple[Phase, ...]:

@@ -62,14 +62,14 @@ def teach(job: Job) -> Report:
         folder = job.place.transfer(key)
         rows += transfer.facts(job.place, key)["counts"]["rows"]
         asked += _ask(job, cache, key, _rows_of(job.place, folder), missing_count(job, cache, folder), phase.teacher)
-        detail |= _agreement(cache)
+        detail |= _agreement(cache, phase.teacher)
     return Report("teach", time.perf_counter() - start, rows, asked == 0, {"asked": asked, **detail})
 
 
-def _agreement(cache: Cache) -> dict[str, str]:
+def _agreement(cache: Cache, teacher: str) -> dict[str, str]:
     """How far a teacher that was asked in int8 was from itself in fp32."""
     found = getattr(cache.source, "agreement", None)
-    return {"agreement": str(found)} if found else {}
+    return {f"agreement of {teacher}": str(found)} if found else {}
 
 
 def _ask(job: Job, cache: Cache, key: str, tables: Iterable[pa.Table], total: int, title: str) -> int:
@@ -119,7 +119,8 @@ def teach_shard(job: Job, shard: dict[str, Any]) -> Report:
     cache = teacher_of(job, phase, job.recipe.seeds[0])
     rows = job.place.read_part(shard["part"], ["id", "text_a", "text_b"]).slice(shard["start"], SLICE)
     asked = _ask(job, cache, transfer_key(job, phase), [rows], shard["missing"], phase.teacher)
-    return Report("teach", time.perf_counter() - start, len(rows), asked == 0, {"asked": asked, **_agreement(cache)})
+    detail = {"asked": asked, **_agreement(cache, phase.teacher)}
+    return Report("teach", time.perf_counter() - start, len(rows), asked == 0, detail)
 
 
 @memory_said_plainly("train")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kdpipe import modelfolder, transfer
-from kdpipe.evaluation import run_id, unanswered
+from kdpipe.evaluation import models, run_id, unanswered
 from kdpipe.job import Job, model_key, teacher_of, transfer_key
 from kdpipe.phases import missing_count, taught
 from kdpipe.recipe import Phase
@@ -99,9 +99,9 @@ def _plan_seed(job: Job, seed: int, ready: bool) -> list[Step]:
         ]
     key = model_key(job, phase, seed)
     there = job.place.has_model(key)
-    run = run_id(job, phase, seed, "student")
-    lacking, splits = unanswered(job, run), job.recipe.task.splits
-    rows = sum(len(splits[split]) for split in lacking or splits.keys() - {"train"})
+    runs = [run_id(job, part, seed, role) for part, role in models(job)]
+    lacking = {run: splits for run in runs if (splits := unanswered(job, run))}
+    rows = sum(len(job.recipe.task.splits[split]) for splits in lacking.values() for split in splits)
     return [
         Step(
             "train",
@@ -115,6 +115,6 @@ def _plan_seed(job: Job, seed: int, ready: bool) -> list[Step]:
             f"{phase.name} seed {seed}",
             rows,
             bool(lacking),
-            f"no record, or no predictions of {', '.join(lacking)}" if lacking else f"runs/{run}.json is there",
+            f"no record of {', '.join(lacking)}, or no predictions" if lacking else f"runs/{runs[-1]}.json is there",
         ),
     ]

@@ -1,7 +1,9 @@
 """Progress bars with rate and time left; flows listen in to show the same in Prefect."""
 
 import os
+import socket
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,12 +12,11 @@ from contextvars import ContextVar, copy_context
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Connection
 from multiprocessing.connection import Listener as Socket
-from socket import create_connection
 
 from tqdm.auto import tqdm
 
 Listener = Callable[[str, int, int], None]  # stage, done, total
-Address = tuple[tuple[str, int], bytes]  # where to tell, and the key that proves who tells
+Address = tuple[str, bytes]  # where to tell, and the key that proves who tells
 SECONDS_BETWEEN = 0.5  # a process apart tells no more often
 _listeners: ContextVar[tuple[Listener, ...]] = ContextVar("listeners", default=())
 
@@ -52,23 +53,29 @@ def listening(listener: Listener) -> Iterator[None]:
 def overheard() -> Iterator[Address]:
     """While inside, what another process tells this address (see `telling`) reaches the listeners of this context."""
     key, over = os.urandom(16), threading.Event()
-    with Socket(("127.0.0.1", 0), authkey=key) as socket:
-        thread = threading.Thread(target=copy_context().run, args=(_relay, socket, over), daemon=True)
+    with _own_folder() as folder, Socket(os.path.join(folder, "bars"), authkey=key) as door:
+        thread = threading.Thread(target=copy_context().run, args=(_relay, door, over), daemon=True)
         thread.start()
         try:
-            yield socket.address, key
+            yield door.address, key
         finally:
             over.set()
-            with suppress(OSError):  # wakes a thread to which nobody ever came: the process apart died too early
-                create_connection(socket.address, timeout=1).close()
+            with suppress(OSError), socket.socket(socket.AF_UNIX) as visitor:
+                visitor.connect(door.address)  # wakes a thread to which nobody ever came: the other died too early
             thread.join()
 
 
-def _relay(socket: Socket, over: threading.Event) -> None:
+def _own_folder() -> tempfile.TemporaryDirectory:
+    """A folder that no other user may enter, for a socket's name, which has to be short."""
+    long = len(tempfile.gettempdir()) > 60
+    return tempfile.TemporaryDirectory(prefix="kdpipe-", dir="/tmp" if long else None, ignore_cleanup_errors=True)
+
+
+def _relay(door: Socket, over: threading.Event) -> None:
     while not over.is_set():
         try:
-            told = socket.accept()
-        except (AuthenticationError, EOFError, ConnectionError):  # somebody without the key
+            told = door.accept()
+        except (AuthenticationError, EOFError, OSError):  # somebody without the key
             continue
         with told:
             return _repeat(told)
@@ -78,7 +85,7 @@ def _repeat(told: Connection) -> None:
     while True:
         try:
             said = told.recv()
-        except EOFError:
+        except (EOFError, OSError):  # the end, or killed in the middle of a word
             return
         for listener in _listeners.get():
             listener(*said)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _EXPLAIN = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/)*(explain(?:\s+analyze)?\b)?(.*)", re.IGNORECASE | re.DOTALL)
 _NODES = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"})
+_SCHEMAS = frozenset({"", "main", "raw", "information_schema", "pg_catalog"})
 _TABLE_FUNCTIONS = re.compile(r"unnest|range|generate_series|json_each|json_tree|duckdb_\w+")
 
 
@@ -35,6 +36,13 @@ def only_reading(con: DuckDBPyConnection, sql: str) -> str:
     return f"{explain or ''} {text}"
 
 
+def _file(node: dict) -> str:
+    """What may be a file where a table is named: DuckDB joins catalog, schema and table to a path and reads it."""
+    parts = [node.get(key) or "" for key in ("catalog_name", "schema_name", "table_name")]
+    plain = all(re.fullmatch(r"\w*", part) for part in parts) and parts[1].lower() in _SCHEMAS
+    return "" if plain else ".".join(filter(None, parts))
+
+
 def _kind(statement: Statement) -> str:
     try:
         return statement.type.name
@@ -53,7 +61,7 @@ def _writing(node: object) -> Iterator[str]:
             yield kind.split("_")[0]
         if kind == "TABLE_FUNCTION" and not _TABLE_FUNCTIONS.fullmatch(node["function"].get("function_name", "")):
             yield f"the table function {node['function'].get('function_name')}; ask the views (kdpipe sql --list)"
-        if kind == "BASE_TABLE" and not re.fullmatch(r"\w+", node["table_name"]):
-            yield f"the file '{node['table_name']}'; ask the views (kdpipe sql --list)"
+        if kind == "BASE_TABLE" and (named := _file(node)):
+            yield f"the file '{named}'; ask the views (kdpipe sql --list)"
         for child in node.values():
             yield from _writing(child)

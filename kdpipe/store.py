@@ -51,6 +51,7 @@ from kdpipe.workers import cores, in_threads
 T = TypeVar("T")
 COMPLETE = "_complete.json"
 _WHOLE = ".whole"  # of a folder in a remote store, written last
+_ROOMS = ("transfer", "signals", "tags", "predictions", "neighbours", "models", "vectors", "runs", "costs")
 _PART = re.compile(r"part-[0-9a-f]{32}\.parquet")
 _FOLDER = "kdpipe.folder"  # in a part's metadata: where in the store it belongs
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
@@ -232,13 +233,14 @@ class Store:
         folder: where in the store it lies. Raises PartBroken for what is no table, belongs in another folder, or has
         columns that no part of its folder has.
         """
-        folder = folder.removeprefix("quarantine/")
         room = folder.split("/")[0]
         remedy = _ASIDE if room == "signals" else "move it away"
         try:
             with pq.ParquetFile(pa.BufferReader(data)) as file:
                 table = file.read(columns, use_threads=False)
         except (pa.ArrowException, OSError) as e:
+            if is_lack_of_memory(e):
+                raise
             raise PartBroken(f"{path}: broken part, no Parquet table ({str(e).splitlines()[0]}); {remedy}") from None
         belongs = (table.schema.metadata or {}).get(_FOLDER.encode(), b"").decode(errors="replace")
         if belongs != folder:
@@ -267,6 +269,8 @@ class Store:
         try:
             return pa.concat_tables(tables) if tables else None
         except pa.ArrowException as e:
+            if is_lack_of_memory(e):
+                raise
             raise PartBroken(f"{folder}: its parts have different columns ({str(e).splitlines()[0]})") from None
 
     def _read_if_there(self, path: str, columns: list[str] | None) -> pa.Table | None:
@@ -342,10 +346,11 @@ class Store:
         if not self.local:
             return []
         found = []
-        for folder, folders, files in os.walk(self.path):
-            names = [name for name in (*folders, *files) if name.startswith(".tmp-")]
-            folders[:] = [name for name in folders if name not in names]
-            found += [path for path in (os.path.join(folder, name) for name in names) if _age(path) > seconds]
+        for room in _ROOMS:
+            for folder, folders, files in os.walk(self._join(room)):
+                names = [name for name in (*folders, *files) if name.startswith(".tmp-")]
+                folders[:] = [name for name in folders if name not in names]
+                found += [path for path in (os.path.join(folder, name) for name in names) if _age(path) > seconds]
         return sorted(found)
 
     def remove_leftovers(self) -> list[str]:
@@ -353,7 +358,7 @@ class Store:
         found = self.leftovers()
         for path in found:
             with full_disk_said_plainly(path), suppress(FileNotFoundError):
-                shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
+                shutil.rmtree(path) if os.path.isdir(path) and not os.path.islink(path) else os.remove(path)
         return found
 
     # ---- finished sets
@@ -394,7 +399,8 @@ class Store:
     def keep_one(self, folder: str) -> None:
         """Take away all parts of a folder but the first by name, whatever other processes do at the same time.
 
-        A run that was killed may have left some, or another machine, whose last bits differ, made the same run.
+        A run that was killed may have left some, or another machine made the same run: then the last bits of what
+        stays and of the scores in the record may differ.
         """
         self.remove_parts(self.parts(folder)[1:])
 

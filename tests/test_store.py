@@ -112,6 +112,28 @@ def test_leftovers_of_killed_writers_are_removed_when_they_are_old(store):
     assert store.read(store.tags("t"))["x"].to_pylist() == [1]
 
 
+def test_leftovers_are_looked_for_where_the_store_writes_alone(store, tmp_path, monkeypatch):
+    other, link = Path(store.path) / "mine" / ".tmp-x", Path(store.path) / "runs" / ".tmp-link"
+    for path in (other, link.parent):
+        path.mkdir(parents=True)
+    link.symlink_to(tmp_path)
+    monkeypatch.setattr("kdpipe.store._age", lambda path: 1e9)
+    assert store.remove_leftovers() == [str(link)] and not link.is_symlink()
+    assert other.is_dir() and tmp_path.is_dir()
+
+
+def test_a_lack_of_memory_is_no_broken_part(store, monkeypatch):
+    """Or `kdpipe cache repair` would set a whole part aside."""
+    path = store.write_part(store.transfer("k"), table())
+
+    def read(*_, **__):
+        raise pa.lib.ArrowMemoryError("malloc of size 64 failed")
+
+    monkeypatch.setattr("pyarrow.parquet.ParquetFile.read", read)
+    with pytest.raises(pa.lib.ArrowMemoryError):
+        store.read_part(path)
+
+
 def test_costs_add_up(store):
     store.add_cost("teach", "k", 1.5, 10)
     store.add_cost("teach", "k", 0.5, 5)

@@ -25,7 +25,7 @@ import xxhash
 
 from kdpipe.care.holdings import value_rows
 from kdpipe.care.teachers import asked_of, beginning, chosen
-from kdpipe.errors import UserError
+from kdpipe.errors import UserError, is_lack_of_memory
 from kdpipe.idset import IdSet, halves
 from kdpipe.signals.cache import made_by
 from kdpipe.store import PartBroken, PartGone, Store, full_disk_said_plainly
@@ -184,6 +184,8 @@ def _checked(source: str, key: tuple[str, str, str], data: bytes) -> pa.Table:
         about = pq.read_metadata(pa.BufferReader(data))
         size = sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups))
     except (pa.ArrowException, OSError) as e:
+        if is_lack_of_memory(e):
+            raise
         raise PartBroken(f"{where}: no Parquet table ({str(e).splitlines()[0]})") from None
     if max(size, about.num_rows * 16) > _LARGEST:
         raise PartBroken(f"{where}: a table of {size:,} bytes is more than a part may have")

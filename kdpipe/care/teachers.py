@@ -135,7 +135,7 @@ class Teacher:
         for path in self.store.listing(costs):
             name = path.rstrip("/").rsplit("/", 1)[-1]
             works = self.store.listing(path) if name.startswith(start) else []
-            if any(_written(self.store, work) >= dropped for work in works):
+            if any(_written(self.store, work) >= dropped for work in works if work.endswith(".json")):
                 found.add(name.removeprefix(start))
         return sorted(found)
 
@@ -239,14 +239,14 @@ class Opened:
 
 def _here(checkpoint: str) -> Path | None:
     """A brought checkpoint on this machine. Never fetched: who wrote the part may be a stranger."""
-    from kdpipe import modelfolder
-
-    if Path(checkpoint).is_dir() or checkpoint in modelfolder.OFFLINE:
-        return modelfolder.find(checkpoint)
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
+    from kdpipe import modelfolder
+
     try:
+        if Path(checkpoint).is_dir() or checkpoint in modelfolder.OFFLINE:
+            return modelfolder.find(checkpoint)
         return Path(snapshot_download(checkpoint, local_files_only=True))
     except (HFValidationError, LocalEntryNotFoundError, OSError, ValueError):
         return None

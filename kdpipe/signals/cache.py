@@ -90,6 +90,7 @@ class Cache:
         """Rows [n] -> float32 [n, width], in their order; what is missing is asked first."""
         place, values = self._look_up(signal, rows["id"])
         if (place < 0).any():
+            del values  # all of them are read again
             self.fill(signal, [rows], int((place < 0).sum()))
             return self.read(signal, rows["id"])
         return np.take(values, place, axis=0)

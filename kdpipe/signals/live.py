@@ -61,13 +61,13 @@ class Agreement:
     """How far a cheaper type is from fp32: share of rows with the same class, and distances between logits."""
 
     rows: int
-    same: float
+    same: float | None  # None where there are no classes
     mean: float
     largest: float
 
     def __str__(self) -> str:
-        return (f"same class as fp32 for {self.same:.1%} of {self.rows} rows, logits differ by {self.mean:.2g} on "
-                f"average, by {self.largest:.2g} at most")
+        same = "" if self.same is None else f"same class as in fp32 for {self.same:.1%}, "
+        return f"{same}logits differ by {self.mean:.2g} on average, by {self.largest:.2g} at most ({self.rows} rows)"
 
 
 class Live:
@@ -109,8 +109,8 @@ class Live:
 
 def _agreement(found: np.ndarray, exact: np.ndarray) -> Agreement:
     apart = np.abs(found - exact)
-    same = (found.argmax(1) == exact.argmax(1)).mean()
-    return Agreement(len(found), float(same), float(apart.mean()), float(apart.max()))
+    same = float((found.argmax(1) == exact.argmax(1)).mean()) if exact.shape[1] > 1 else None
+    return Agreement(len(found), same, float(apart.mean()), float(apart.max()))
 
 
 def _in_int8(model: Model) -> Model:

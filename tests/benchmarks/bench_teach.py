@@ -54,18 +54,20 @@ def _measure(job: Job, rows: pa.Table, repeats: int, scratch: Path) -> dict:
     teacher = job.recipe.named("teacher")
     loaded, fingerprint = load_model(job, teacher, 0), teacher_fingerprint(job, "teacher", 0)
     ready = _ready_batches(loaded, rows)
-    cache_taken, bare_taken, pipe_taken = [], [], {size: [] for size in (1, 8, 32, 64)}
+    cache_taken, bare_taken, int8_taken, pipe_taken = [], [], [], {size: [] for size in (1, 8, 32, 64)}
     pipe = _pipeline(model_folder(job, teacher, 0))
     texts, classes = rows["text_a"].to_pylist(), job.recipe.task.outputs
     for i in range(repeats):
         cache = Cache(Store(scratch / f"cache{i}"), fingerprint, lambda: Live(loaded, fingerprint), classes, {})
         cache_taken.append(_seconds(lambda cache=cache: cache.fill("logits", [rows], len(rows))))
         bare_taken.append(_seconds(lambda: _bare(loaded.model, ready)))
+        cheap = Cache(Store(scratch / f"int8-{i}"), "int8", lambda: Live(loaded, "int8", compute="int8"), classes, {})
+        int8_taken.append(_seconds(lambda cheap=cheap: cheap.fill("logits", [rows], len(rows))))
         for size, taken in pipe_taken.items():
             part = texts[: len(texts) // 4] if size == 1 else texts
             taken.append(_seconds(lambda part=part, size=size: pipe(part, batch_size=size)) * len(texts) / len(part))
     best = min(pipe_taken, key=lambda size: statistics.median(pipe_taken[size]))
-    ours, bare, theirs = map(statistics.median, (cache_taken, bare_taken, pipe_taken[best]))
+    ours, bare, int8, theirs = map(statistics.median, (cache_taken, bare_taken, int8_taken, pipe_taken[best]))
     return {
         "task": job.recipe.task.name,
         "rows": len(rows),
@@ -75,6 +77,8 @@ def _measure(job: Job, rows: pa.Table, repeats: int, scratch: Path) -> dict:
         "pipeline_best_batch": best,
         "times_pipeline": round(theirs / ours, 2),
         "share_of_bare_forward": round(bare / ours, 3),
+        "int8_times_pipeline": round(theirs / int8, 2),
+        "int8_agreement": cheap.source.agreement.__dict__,
         "max_logit_difference": _difference(cache, rows, pipe.model, pipe.tokenizer),
         **_second_teach(loaded, fingerprint, rows, scratch, job, ours),
         "machine": machine(),

@@ -8,7 +8,7 @@ from kdpipe import modelfolder, recipe
 from kdpipe.errors import UserError
 from kdpipe.job import Job, teacher_fingerprint
 from kdpipe.models.bert import Bert
-from kdpipe.signals.live import COMPARED, Live, compute_type
+from kdpipe.signals.live import COMPARED, Live, _agreement, compute_type
 from kdpipe.tasks.load import load
 from kdpipe.types import Encoded, Ragged
 from kdpipe.vocab.wordpieces import WordPieces
@@ -46,6 +46,11 @@ def test_int8_is_near_fp32_and_says_how_near(loaded, rows, capsys):
     assert agreement.largest <= apart.max() + 1e-4
     assert str(agreement) in capsys.readouterr().err
     assert all(value.equal(before[name]) for name, value in loaded.model.state_dict().items())
+
+
+def test_a_score_has_no_class_to_agree_on():
+    found = _agreement(np.array([[1.0], [2.0]], np.float32), np.array([[1.5], [2.0]], np.float32))
+    assert found.same is None and str(found) == "logits differ by 0.25 on average, by 0.5 at most (2 rows)"
 
 
 def test_int8_is_for_cpus():

@@ -155,6 +155,11 @@ def test_whatever_could_write_is_refused(small_store, sql):
         "from '{store}/signals/teacher=fp/signal=logits/*.parquet'",
         "select (select max(content) from read_text('/etc/passwd'))",
         "with x as (from '/etc/passwd') select * from leaderboard, x",
+        """select * from "{store}/signals/teacher=fp/signal=logits/x".parquet""",
+        """from "{store}/signals/*/*/*".parquet""",
+        "from part.parquet",
+        """describe "{store}/x".parquet""",
+        """summarize "{store}/x".parquet""",
     ],
 )
 def test_files_are_read_through_the_views_alone(small_store, sql):
