@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import count
@@ -38,6 +39,8 @@ class Intake:
     dropped_duplicates: int = 0
     dropped_leaks: int = 0
     parts: list[str] = field(default_factory=list)
+    _behind: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
+    _writing: Future[str] | None = None  # the part that is encoded and flushed while the next one is made
     _waiting: list[pa.Table] = field(default_factory=list)
     _rows_waiting: int = 0
     _bytes_waiting: int = 0
@@ -76,15 +79,28 @@ class Intake:
             self._write_part()
 
     def close(self) -> None:
-        """Write what is left of the last part."""
+        """Write what is left of the last part, and wait until all is on disk."""
         if self._rows_waiting:
             self._write_part()
+        self._wait()
+        self._behind.shutdown()
 
     def _write_part(self) -> None:
         table = pa.concat_tables(self._waiting)
-        self.parts.append(self.store.write_part(self.folder, table.slice(0, PART_ROWS).combine_chunks()))
+        self._wait()
+        self._writing = self._behind.submit(self._put, table.slice(0, PART_ROWS))
         self._waiting = [table.slice(PART_ROWS)]
         self._rows_waiting, self._bytes_waiting = len(self._waiting[0]), self._waiting[0].nbytes
+
+
+    def _put(self, rows: pa.Table) -> str:
+        return self.store.write_part(self.folder, rows.combine_chunks())
+
+    def _wait(self) -> None:
+        """Until the part before is on disk. Raises what its writing raised."""
+        if self._writing is not None:
+            self.parts.append(self._writing.result())
+            self._writing = None
 
 
 def _counts(names: pa.ChunkedArray) -> list[tuple[str, int]]:
