@@ -14,8 +14,8 @@ _FULLEST = 0.6  # share of slots in use at which the table doubles: a search sta
 _ROW_BITS = np.uint64(15)
 _BATCH = 1 << 15  # ids looked for at once: what is known of them stays in the processor's cache
 _ASKED = 1 << 20  # ids that Places looks up at once
-_STRETCH = 256
-_KNOWN_BITS = 22
+_STRETCH = 256  # of the ids that lie in one order with those asked for, one in so many is looked for
+_KNOWN_BITS = 22  # leading bits by which most ids are told to be no such one
 _TOP = np.uint64(64 - _KNOWN_BITS)
 
 
@@ -45,7 +45,7 @@ class Places:
 
     def __init__(self, ids: np.ndarray):
         """ids: uint64 [n, 2]; an id that stands more than once is always found at the first of its places."""
-        self.ids, self._bits = ids, np.uint64(len(ids).bit_length())
+        self.ids, self._bits, self._along = ids, np.uint64(len(ids).bit_length()), _Along(ids)
         self._leading, self._place = _sorted(ids[:, 0], self._bits)
         self._later, self._first = self._repeated()
 
@@ -55,11 +55,10 @@ class Places:
     def find(self, ids: np.ndarray) -> np.ndarray:
         """Ids uint64 [n, 2] -> the place of each, -1 where there is none: int64 [n]."""
         found = np.full(len(ids), -1)
-        for start in range(0, len(ids) if len(self) else 0, _ASKED):
-            block = slice(start, start + _ASKED)
-            self._follow(ids[block], found[block])
+        for block in _blocks(len(ids) if len(self) else 0):
+            found[block] = self._along.find(ids[block])
             further = np.flatnonzero(found[block] < 0)
-            found[start + further] = self._search(ids[start + further])
+            found[block.start + further] = self._search(ids[block.start + further])
         if len(self._later):
             at = np.searchsorted(self._later, found).clip(max=len(self._later) - 1)
             found = np.where(self._later[at] == found, self._first[at], found)
@@ -75,17 +74,6 @@ class Places:
         first = rows[np.maximum.accumulate(np.where(begins, np.arange(len(rows)), 0))] if len(rows) else rows
         rising = np.argsort(rows[~begins])
         return rows[~begins][rising], first[~begins][rising]
-
-    def _follow(self, ids: np.ndarray, found: np.ndarray) -> None:
-        """Search one id in a stretch; where the others stand behind it as they do here, they are found as well.
-
-        A teacher's answers lie in the order of a transfer set, so nearly all rows are found by a comparison.
-        """
-        heads = self._search(ids[::_STRETCH])
-        guess = np.repeat(heads, _STRETCH)[:len(ids)] + np.arange(len(ids)) % _STRETCH
-        guess[(guess >= len(self)) | np.repeat(heads < 0, _STRETCH)[:len(ids)]] = 0
-        right = _equal(self.ids[guess], ids)
-        found[right] = guess[right]
 
     def _search(self, ids: np.ndarray) -> np.ndarray:
         found = np.full(len(ids), -1)
@@ -167,7 +155,10 @@ def _taken(pieces: list[np.ndarray], rows: np.ndarray) -> np.ndarray:
 
 
 class _Along:
-    """Stretches of stored ids, followed through the ids asked for."""
+    """Stretches of stored ids, followed through the ids asked for.
+
+    A teacher's answers lie in the order of a transfer set, so nearly all rows are found by a comparison.
+    """
 
     def __init__(self, stored: np.ndarray):
         heads = np.arange(0, len(stored), _STRETCH)
