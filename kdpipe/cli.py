@@ -255,12 +255,10 @@ def _job(
     teacher: str | None,
     device: str,
 ):
-    from kdpipe import phases
+    from kdpipe.job import Job
     from kdpipe.recipe import load
 
-    job = phases.Job(load(recipe, task, _seeds(seeds), overrides or (), teacher), store, device)
-    job.on  # noqa: B018 - refuses a device that is not there before anything runs
-    return job
+    return Job(load(recipe, task, _seeds(seeds), overrides or (), teacher), store, device)
 
 
 def _seeds(said: str | None) -> list[int] | None:

@@ -34,24 +34,27 @@ class Report:
 
 @dataclass(frozen=True)
 class Job:
-    """A recipe to be carried out in a store on a device."""
+    """A recipe to be carried out in a store on a device.
+
+    on: the device that was found. Raises UserError where there is none as asked, or where a phase cannot answer on it
+    in the type that it is to compute in.
+    """
 
     recipe: Recipe
     store: str = "warehouse/store"
     device: str = "auto"
     workers: int | None = None
+    on: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        on = pick_device(self.device)
+        for phase in self.recipe.phase:
+            compute_type(on, phase.compute)
+        object.__setattr__(self, "on", on)
 
     @cached_property
     def place(self) -> Store:
         return Store(self.store)
-
-    @cached_property
-    def on(self) -> str:
-        """The device. Raises UserError where there is none, or where a phase cannot answer on it as it is asked."""
-        device = pick_device(self.device)
-        for phase in self.recipe.phase:
-            compute_type(device, phase.compute)
-        return device
 
     @property
     def students(self) -> tuple[Phase, ...]:

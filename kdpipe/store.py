@@ -63,6 +63,9 @@ _TRIES = 20  # listings of a folder that changes while it is listed
 class PartGone(UserError):
     """A part that was listed is not there any more."""
 
+    def __init__(self, path: str):
+        super().__init__(f"{path}: this part is listed but missing; delete its folder to make it again")
+
 
 class PartBroken(UserError):
     """A part is not what was written, or does not lie where it was written."""
@@ -196,7 +199,7 @@ class Store:
         try:
             data = self._bytes(path)
         except FileNotFoundError:
-            raise PartGone(f"{path}: this part is listed but missing; delete its folder to make it again") from None
+            raise PartGone(path) from None
         named = path.rsplit("part-", 1)[-1].removesuffix(".parquet")
         if xxhash.xxh3_128_hexdigest(data) != named:
             folder = path.rsplit("/", 1)[0]

@@ -263,7 +263,7 @@ def _gone(store: Store, listed: str) -> tuple[str, ...]:
     except (FileNotFoundError, UserError):  # taken away, or said by `_faults`
         return ()
     lost = [path for path in named if path.rsplit("/", 1)[-1] not in there]
-    return tuple(f"{path}: this part is listed but missing; delete its folder to make it again" for path in lost)
+    return tuple(str(PartGone(path)) for path in lost)
 
 
 def _found(store: Store, pattern: str) -> list[str]:

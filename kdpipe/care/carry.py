@@ -227,11 +227,12 @@ class _Folder:
 
     def bytes(self, key: tuple[str, str, str]) -> bytes:
         fingerprint, signal, name = key
+        path = f"{self.store.signals(fingerprint, signal)}/{name}"
         try:
-            return self.store.part_bytes(f"{self.store.signals(fingerprint, signal)}/{name}")
-        except PartGone as e:
-            raise UserError(f"{e.faults[0].split(':')[0]}: was taken away meanwhile, by `kdpipe cache compact`?; "
-                            "run again: rows that were taken are not taken twice") from None
+            return self.store.part_bytes(path)
+        except PartGone:
+            raise UserError(f"{path}: was taken away meanwhile, perhaps by `kdpipe cache compact`; run again: rows "
+                            "that were taken are not taken twice") from None
 
 
 class _Tar:
