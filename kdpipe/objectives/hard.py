@@ -8,10 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kdpipe.errors import UserError, did_you_mean
+from kdpipe.errors import did_you_mean
 from kdpipe.objectives import Objective
+from kdpipe.objectives._layers import refuse
 from kdpipe.objectives._precision import full
 from kdpipe.types import Batch, Outputs
+
+SPREADS = ("uniform", "others")
 
 
 class Hard(Objective):
@@ -19,17 +22,25 @@ class Hard(Objective):
 
     fallback: what stands in for the label of a row that has none: None: nothing, the row gives 0; "teacher": the
         class of the teacher's largest logit, or its score (Tang et al. 2019, arXiv:1903.12136, eq. 3).
-    label_smoothing: eps in (1 - eps) y + eps / C (Szegedy et al. 2016, arXiv:1512.00567); classification only.
-    Raises UserError for other values.
+    label_smoothing: eps, the share that is taken from the gold class and spread; classification only.
+    spread: "uniform": eps / C for every class, so that the gold one has 1 - eps + eps / C (Szegedy et al. 2016,
+        arXiv:1512.00567); "others": eps / (C - 1) for each wrong one, as in the code of Yuan et al. 2020
+        (arXiv:1909.11723).
+    Raises UserError for other values, with every fault.
     """
 
-    def __init__(self, fallback: Literal["teacher"] | None = None, label_smoothing: float = 0.0):
+    def __init__(self, fallback: Literal["teacher"] | None = None, label_smoothing: float = 0.0,
+                 spread: Literal["uniform", "others"] = "uniform"):
         super().__init__()
+        faults = []
         if fallback not in (None, "teacher"):
-            raise UserError(f"hard: fallback = {fallback!r}{did_you_mean(str(fallback), ['teacher'])}")
+            faults.append(f"hard: fallback = {fallback!r}{did_you_mean(str(fallback), ['teacher'])}")
         if type(label_smoothing) not in (int, float) or not 0 <= label_smoothing <= 1:
-            raise UserError(f"hard: label_smoothing = {label_smoothing!r}; allowed: a number from 0 to 1")
-        self.fallback, self.label_smoothing = fallback, float(label_smoothing)
+            faults.append(f"hard: label_smoothing = {label_smoothing!r}; allowed: a number from 0 to 1")
+        if spread not in SPREADS:
+            faults.append(f"hard: spread = {spread!r}{did_you_mean(str(spread), SPREADS)}")
+        refuse(faults)
+        self.fallback, self.label_smoothing, self.spread = fallback, float(label_smoothing), spread
         if fallback == "teacher":
             self.needs = frozenset({"logits"})
 
@@ -44,7 +55,12 @@ class Hard(Objective):
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         if logits.shape[-1] == 1:
             return (logits.squeeze(-1) - labels.to(logits.dtype)).square()
-        return F.cross_entropy(logits, labels.long(), reduction="none", label_smoothing=self.label_smoothing)
+        eps, gold = self.label_smoothing, labels.long()
+        if self.spread == "uniform" or not eps:
+            return F.cross_entropy(logits, gold, reduction="none", label_smoothing=eps)
+        right = F.cross_entropy(logits, gold, reduction="none")
+        wrong = -F.log_softmax(logits, dim=-1).sum(-1) - right
+        return (1 - eps) * right + eps / (logits.shape[-1] - 1) * wrong
 
 
 def _answers(teacher: Outputs) -> Tensor:
