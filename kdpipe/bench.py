@@ -24,7 +24,7 @@ from kdpipe.job import Job, load_model, model_folder, teacher_fingerprint, trans
 from kdpipe.modelfolder import Loaded
 from kdpipe.predictions import speed
 from kdpipe.progress import bar
-from kdpipe.recipe import Phase, transfer_settings
+from kdpipe.schema import Phase, transfer_settings
 from kdpipe.signals.cache import Cache
 from kdpipe.signals.live import Live, compute_type
 from kdpipe.store import Store

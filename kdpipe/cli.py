@@ -13,6 +13,7 @@ import kdpipe
 from kdpipe.cli_cache import STORE, Device, StorePath
 from kdpipe.cli_cache import app as cache
 from kdpipe.errors import UserError, memory_said_plainly
+from kdpipe.resources import is_file
 
 
 class App(typer.Typer):
@@ -274,7 +275,7 @@ def _texts(texts: list[str] | None, file: Path | None) -> Iterator[str | tuple[s
     if texts:
         yield from texts
         return
-    if file is not None and not file.is_file():
+    if file is not None and not is_file(file):
         raise UserError(f"{file}: no such file")
     stream = file.open(encoding="utf-8-sig", newline="\n") if file else sys.stdin
     try:

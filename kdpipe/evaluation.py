@@ -11,11 +11,13 @@ from typing import Any
 import pyarrow as pa
 
 from kdpipe import modelfolder, runs, transfer
+from kdpipe.asking import asked
+from kdpipe.binding import shape_of
 from kdpipe.errors import memory_said_plainly
 from kdpipe.job import Job, Report, load_model, model_folder, own_seed, teacher_fingerprint, transfer_key
 from kdpipe.modelfolder import Loaded
 from kdpipe.predictions import predictions, speed
-from kdpipe.recipe import Phase
+from kdpipe.schema import Phase
 from kdpipe.types import content_key
 
 
@@ -34,7 +36,15 @@ def evaluate(job: Job, seed: int, reports: Iterable[Report] = ()) -> str:
 
 def models(job: Job) -> list[tuple[Phase, str]]:
     """The phases whose models are evaluated, and the role of each, the recipe's own student last."""
-    return [*((phase, "teacher") for phase in job.recipe.phase[:-1]), (job.recipe.final, "student")]
+    return [*((p, "teacher") for p in job.recipe.phase[:-1] if answers(job, p)), (job.recipe.final, "student")]
+
+
+def answers(job: Job, phase: Phase) -> bool:
+    """Whether a phase's model has a trained classifier: not a brought encoder, nor one that another phase goes on with
+    and none asks."""
+    later = [p for p in job.recipe.phase if p.start == phase.name]
+    asked = any(phase.name in (*p.asks, *p.members) for p in job.recipe.phase)
+    return (asked or not later) and "logits" in shape_of(job.recipe, phase).gives
 
 
 def run_id(job: Job, phase: Phase, seed: int, role: str) -> str:
@@ -125,7 +135,7 @@ def _record(
 
     task, main = job.recipe.task, job.recipe.task.metrics[0]
     training = _training(loaded.folder)
-    taught = phase.teacher is not None
+    taught, teacher = bool(phase.asks), _logits_of(job, phase, seed)
     by_split = {s["split"]: s["value"] for s in scores if s["metric"] == main}
     return runs.Record(
         run=run,
@@ -144,8 +154,8 @@ def _record(
         test_score=by_split.get("test"),
         scores=scores,
         stages=_stages(job, phase, seed, training, reports),
-        teacher_run=run_id(job, job.recipe.named(phase.teacher), seed, "teacher") if taught else None,
-        teacher=teacher_fingerprint(job, phase.teacher, seed) if taught else None,
+        teacher_run=run_id(job, job.recipe.named(teacher), seed, "teacher") if teacher else None,
+        teacher=teacher_fingerprint(job, teacher, seed) if teacher else None,
         transfer=transfer_key(job, phase) if taught else None,
         teacher_rows_asked=training.get("teacher_rows_asked", 0)
         + sum(r.detail.get("asked", 0) for r in reports if r.stage == "teach"),
@@ -158,6 +168,14 @@ def _record(
         settings={"citation": job.recipe.citation, "phases": [p.model_dump(mode="json") for p in job.recipe.phase]},
         device=job.on,
     )
+
+
+def _logits_of(job: Job, phase: Phase, seed: int) -> str | None:
+    """The teacher whose logits of the transfer set are kept: of several the first; None where there are none."""
+    if not phase.asks:
+        return None
+    needs = asked(job, phase, seed)
+    return phase.asks[0] if "logits" in (*needs.kept, *needs.besides) else None
 
 
 def describe(phase: Phase, loaded: Loaded) -> str:
@@ -191,12 +209,12 @@ def _stages(
     """Seconds that each stage took when its work was done; `reused` where this execution found it done."""
     paid = {r.stage for r in reports if not r.reused}
     found = []
-    if phase.teacher is not None:
+    if phase.asks:
         key = transfer_key(job, phase)
-        teach = f"{teacher_fingerprint(job, phase.teacher, seed)}-{key}"
+        taught = [("teach", f"{teacher_fingerprint(job, name, seed)}-{key}") for name in phase.asks]
         found += [
             {"stage": stage, **job.place.read_cost(stage, name), "reused": stage not in paid}
-            for stage, name in (("augment", key), ("teach", teach))
+            for stage, name in (("augment", key), *taught)
         ]
     return [
         *found,

@@ -9,10 +9,10 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from kdpipe import catalog, modelfolder, transfer
+from kdpipe import modelfolder, transfer
 from kdpipe.errors import UserError
 from kdpipe.modelfolder import Loaded
-from kdpipe.recipe import Part, Phase, Recipe, transfer_settings
+from kdpipe.schema import Phase, Recipe, transfer_settings
 from kdpipe.signals.cache import Cache, made_by
 from kdpipe.signals.live import Live, compute_type, pick_device
 from kdpipe.store import Store
@@ -71,7 +71,6 @@ def model_key(job: Job, phase: Phase, seed: int) -> str:
     """Key of a phase's model. The models that it depends on must be there."""
     if phase.checkpoint is not None:
         return content_key("brought", str(modelfolder.find(phase.checkpoint)))
-    teacher = teacher_fingerprint(job, phase.teacher, seed) if phase.teacher else None
     source = job.recipe.embeddings_from(phase)
     return content_key(
         "model",
@@ -79,9 +78,9 @@ def model_key(job: Job, phase: Phase, seed: int) -> str:
         job.recipe.task.key(),
         job.recipe.task.metrics[0],
         own_seed(phase, seed),
-        transfer_key(job, phase) if phase.teacher else None,
-        teacher,
-        teacher_fingerprint(job, source, seed) if source else None,
+        transfer_key(job, phase) if phase.asks else None,
+        [teacher_fingerprint(job, name, seed) for name in phase.asks],
+        [teacher_fingerprint(job, name, seed) for name in (source, phase.start, *phase.members) if name],
         _files_key(job, phase, seed),
         _settled(job, phase),
         job.on.split(":")[0],
@@ -90,35 +89,26 @@ def model_key(job: Job, phase: Phase, seed: int) -> str:
 
 def _settled(job: Job, phase: Phase) -> dict[str, Any]:
     """Everything that a recipe says of a training."""
-    model = model_part(job, phase)
     settings = {
-        "model": model.settings(),
+        "model": job.recipe.model_part(phase).settings(),
         "vocab": phase.vocab and phase.vocab.settings(),
         "embeddings": phase.embeddings and phase.embeddings.without("from").settings(),
         "loss": [part.settings() for part in phase.loss],
+        "combine": phase.combine.settings(),
         "train": phase.train,
         "max_length": phase.max_length,
     }
     return settings
 
 
-def model_part(job: Job, phase: Phase) -> Part:
-    """The phase's model; on pairs, a model that reads one text is put inside the one that it names for them."""
-    part = catalog.find("models", phase.model.name)
-    if job.recipe.task.pair and part.segments == 1 and not part.packs_pairs:
-        head = {k: v for k, v in phase.model.arguments.items() if k in ("fc", "dropout")}
-        return Part(name=part.on_pairs, arguments={"encoder": phase.model.settings(), **head})
-    return phase.model
-
-
 def _files_key(job: Job, phase: Phase, seed: int) -> list[str | None]:
     """What a training reads from files that the recipe only names: checkpoints, vectors, another phase's tokenizer."""
     vectors = phase.embeddings.arguments.get("path") if phase.embeddings else None
-    tokens = phase.vocab.arguments.get("from") if phase.vocab else None
+    asked = [part.arguments["from"] for part in (phase.vocab, phase.model) if part and part.arguments.get("from")]
     return [
         *(_start_key(name) for name in _checkpoints(phase.model.arguments)),
         modelfolder.digest(Path(vectors)) if vectors else None,
-        teacher_fingerprint(job, tokens, seed) if tokens else None,
+        *(teacher_fingerprint(job, name, seed) for name in asked),
     ]
 
 
@@ -170,16 +160,16 @@ def _max_length(folder: Path, phase: Phase) -> int:
     return modelfolder.read_card(folder).max_length if (folder / modelfolder.CARD).is_file() else phase.max_length
 
 
-def teacher_of(job: Job, phase: Phase, seed: int) -> Cache:
-    """The cache of a phase's teacher; the model itself is loaded at the first row that is missing."""
-    asked = job.recipe.named(phase.teacher)
+def teacher_of(job: Job, name: str, seed: int) -> Cache:
+    """The cache of a phase that is asked; its model is loaded at the first row that is missing."""
+    asked = job.recipe.named(name)
     fingerprint = teacher_fingerprint(job, asked.name, seed)
     folder, compute = model_folder(job, asked, seed), compute_type(job.on, asked.compute)
     task = job.recipe.task
     return Cache(
         job.place,
         fingerprint,
-        lambda: Live(load_model(job, asked, seed), fingerprint, job.on, compute),
+        lambda: live(job, name, seed),
         task.outputs,
         made_by(
             fingerprint,
@@ -195,6 +185,13 @@ def teacher_of(job: Job, phase: Phase, seed: int) -> Cache:
             },
         ),
     )
+
+
+def live(job: Job, name: str, seed: int) -> Live:
+    """A phase's model, ready to be asked."""
+    asked = job.recipe.named(name)
+    return Live(load_model(job, asked, seed), teacher_fingerprint(job, name, seed), job.on,
+                compute_type(job.on, asked.compute))
 
 
 def _portable(checkpoint: str) -> str:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from kdpipe import catalog, intact
 from kdpipe.errors import UserError, is_lack_of_memory
 from kdpipe.intact import digest
-from kdpipe.types import Kind, content_key
+from kdpipe.resources import is_folder
+from kdpipe.types import Kind, Shape, content_key
 
 if TYPE_CHECKING:
     from kdpipe.models import Model
@@ -74,7 +75,7 @@ def find(ref: str | Path) -> Path:
     Raises UserError where there is none.
     """
     try:
-        if Path(ref).is_dir():
+        if is_folder(ref):
             return Path(ref)
     except PermissionError:
         raise UserError(f"{ref}: this user may not read it") from None
@@ -189,6 +190,8 @@ def _load_hugging_face(
     from kdpipe.models.bert import Bert
     from kdpipe.vocab.wordpieces import WordPieces
 
+    if label_names is None and not has_head(folder) and labels is not None:
+        return _load_headless(folder, max_length)
     names = label_names or hf_labels(folder)
     outputs = len(labels) if labels and kind == "classification" else 1
     if kind == "classification" and len(names) != outputs:
@@ -211,6 +214,17 @@ def _load_hugging_face(
     return Loaded(model.eval(), vocab, card, folder, match_labels(folder, card.labels, labels))
 
 
+def _load_headless(folder: Path, max_length: int) -> Loaded:
+    """An encoder that has no classifier: it can be asked for its states alone."""
+    from kdpipe.models.bert import Bert
+    from kdpipe.vocab.wordpieces import WordPieces
+
+    vocab = WordPieces.from_checkpoint(folder)
+    model = Bert(len(vocab.tokens), None, checkpoint=str(folder))
+    card = Card({"name": "bert"}, "classification", (), 0, len(vocab.tokens), vocab.packs_pairs, max_length, "")
+    return Loaded(model.eval(), vocab, card, folder, ())
+
+
 def _load_ours(folder: Path, labels: tuple[str, ...] | None, kind: Kind) -> Loaded:
     from kdpipe import vocab as vocab_room
 
@@ -223,11 +237,44 @@ def _load_ours(folder: Path, labels: tuple[str, ...] | None, kind: Kind) -> Load
     return Loaded(model.eval(), vocab_room.load(folder), card, folder, match_labels(folder, card.labels, labels))
 
 
+def reading(folder: Path, max_length: int) -> tuple[Vocabulary, int]:
+    """The vocabulary of a model's folder and the tokens that it reads of a row at most."""
+    from kdpipe import vocab
+    from kdpipe.vocab.wordpieces import WordPieces
+
+    if (folder / CARD).is_file():
+        return vocab.load(folder), read_card(folder).max_length
+    return WordPieces.from_checkpoint(folder), max_length
+
+
+def shape(folder: Path, outputs: int) -> Shape:
+    """The shape of the network in a folder: one of ours, or a Hugging Face checkpoint with or without a head."""
+    check_weights(folder)
+    if not (folder / CARD).is_file():
+        return catalog.find("models", "bert").shape_for(0, outputs if has_head(folder) else None, str(folder))
+    card = read_card(folder)
+    arguments = {k: v for k, v in card.model.items() if k != "name"}
+    if (folder / "config.json").is_file():
+        inner = arguments.get("encoder")
+        (arguments if inner is None else inner)["checkpoint"] = str(folder)
+    part = catalog.find("models", card.model["name"])
+    return part.shape_for(card.vocab_size, card.outputs, **arguments)
+
+
+def has_head(folder: Path) -> bool:
+    """Whether a Hugging Face checkpoint can classify."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return any("ForSequenceClassification" in a for a in config.get("architectures") or [])
+
+
 def read_card(folder: Path) -> Card:
     try:
         raw = json.loads((folder / CARD).read_text(encoding="utf-8"))
-        return Card(**{**raw, "labels": tuple(raw["labels"])})
-    except (ValueError, TypeError, KeyError) as e:
+        card = Card(**{**raw, "labels": tuple(raw["labels"])})
+        if card.kind == "classification" and len(card.labels) != card.outputs:
+            raise ValueError(f"{len(card.labels)} labels and {card.outputs} outputs")
+        return card
+    except (ValueError, TypeError, KeyError, RecursionError) as e:
         raise UserError(
             f"{folder / CARD}: broken model card ({e}); train the model again or restore the file"
         ) from None

@@ -4,18 +4,19 @@ its output is already in the store."""
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from kdpipe import modelfolder, transfer
+from kdpipe.asking import Asked, asked
 from kdpipe.errors import memory_said_plainly
 from kdpipe.evaluation import evaluate
 from kdpipe.idset import IdSet
 from kdpipe.job import Job, Report, model_folder, model_key, teacher_of, transfer_key, transfer_set
-from kdpipe.recipe import Phase
+from kdpipe.schema import Phase
 from kdpipe.signals.cache import Cache
 from kdpipe.store import Store
 from kdpipe.training import is_small, prepare_vectors, train_phase
@@ -50,48 +51,52 @@ def augment(job: Job) -> Report:
 
 
 def taught(job: Job) -> list[Phase]:
-    return [p for p in job.recipe.phase if p.teacher is not None]
+    return [p for p in job.recipe.phase if p.asks]
 
 
 @memory_said_plainly("teach")
 def teach(job: Job) -> Report:
     """Ask every teacher that is there for the rows that its cache lacks."""
-    start, asked, rows, detail = time.perf_counter(), 0, 0, {}
+    start, new, rows, detail = time.perf_counter(), 0, 0, {}
     for phase, seed in _askable(job):
-        cache, key = teacher_of(job, phase, seed), transfer_key(job, phase)
+        key, needs = transfer_key(job, phase), asked(job, phase, seed)
         folder = job.place.transfer(key)
         rows += transfer.facts(job.place, key)["counts"]["rows"]
-        asked += _ask(job, cache, key, _rows_of(job.place, folder), missing_count(job, cache, folder), phase.teacher)
-        detail |= _agreement(cache, phase.teacher)
-    return Report("teach", time.perf_counter() - start, rows, asked == 0, {"asked": asked, **detail})
+        for name in phase.asks if needs.kept else ():
+            cache = teacher_of(job, name, seed)
+            lacking = missing_count(job, cache, needs.kept, folder)
+            new += _ask(job, cache, key, needs, _rows_of(job.place, folder), lacking, name)
+            detail |= _costs_of_types(cache, name)
+    return Report("teach", time.perf_counter() - start, rows, new == 0, {"asked": new, **detail})
 
 
-def _agreement(cache: Cache, teacher: str) -> dict[str, str]:
-    """How far a teacher that was asked in int8 was from itself in fp32."""
-    found = getattr(cache.source, "agreement", None)
-    return {f"agreement of {teacher}": str(found)} if found else {}
+def _costs_of_types(cache: Cache, teacher: str) -> dict[str, str]:
+    """How far a teacher that was asked in int8 was from itself in fp32, and states in float16 from float32."""
+    agreement, rounding = getattr(cache.source, "agreement", None), getattr(cache.source, "rounding", {})
+    said = {f"agreement of {teacher}": str(agreement)} if agreement else {}
+    return said | {f"{signal} of {teacher}": str(found) for signal, found in rounding.items()}
 
 
-def _ask(job: Job, cache: Cache, key: str, tables: Iterable[pa.Table], total: int, title: str) -> int:
+def _ask(job: Job, cache: Cache, key: str, needs: Asked, tables: Iterable[pa.Table], total: int, title: str) -> int:
     start = time.perf_counter()
-    asked = cache.fill("logits", tables, total, title)
-    if asked:
-        job.place.add_cost("teach", f"{cache.fingerprint}-{key}", time.perf_counter() - start, asked)
-    return asked
+    new = cache.fill(needs.kept, tables, total, title, needs.besides)
+    if new:
+        job.place.add_cost("teach", f"{cache.fingerprint}-{key}", time.perf_counter() - start, new)
+    return new
 
 
 def _askable(job: Job) -> Iterator[tuple[Phase, int]]:
-    """Phases whose teacher is shared by all seeds; a chain's later teachers are asked when they are trained."""
+    """Phases whose teachers are shared by all seeds; a chain's later teachers are asked when they are trained."""
     shared = {p.name for p in job.shared}
-    yield from ((p, job.recipe.seeds[0]) for p in taught(job) if p.teacher in shared)
+    yield from ((p, job.recipe.seeds[0]) for p in taught(job) if shared.issuperset(p.asks))
 
 
 def _rows_of(store: Store, folder: str) -> Iterator[pa.Table]:
     return store.scan(folder, ["id", "text_a", "text_b"])
 
 
-def missing_count(job: Job, cache: Cache, folder: str) -> int:
-    stored, lacking = cache.stored("logits"), IdSet()
+def missing_count(job: Job, cache: Cache, signals: Sequence[str], folder: str) -> int:
+    stored, lacking = cache.stored(*signals), IdSet()
     for rows in job.place.scan(folder, ["id"]):
         cache.missing(rows, stored, lacking)
     return len(lacking)
@@ -101,26 +106,33 @@ def teach_shards(job: Job) -> list[dict[str, Any]]:
     """The slices of the transfer sets that have rows to be asked, as plain values."""
     found = []
     for phase, seed in _askable(job):
-        cache, store = teacher_of(job, phase, seed), job.place
-        stored, seen = cache.stored("logits"), IdSet()
-        for path in store.parts(store.transfer(transfer_key(job, phase))):
-            ids = store.read_part(path, ["id"])
-            for start in range(0, len(ids), SLICE):
-                lacking = len(cache.missing(ids.slice(start, SLICE), stored, seen))
-                if lacking:
-                    found.append({"phase": phase.name, "part": path, "start": start, "missing": lacking})
+        needs = asked(job, phase, seed)
+        for name in phase.asks if needs.kept else ():
+            found += [{"phase": phase.name, "teacher": name, **piece}
+                      for piece in _lacking_pieces(job, phase, teacher_of(job, name, seed), needs)]
     return found
+
+
+def _lacking_pieces(job: Job, phase: Phase, cache: Cache, needs: Asked) -> Iterator[dict[str, Any]]:
+    stored, seen, store = cache.stored(*needs.kept), IdSet(), job.place
+    for path in store.parts(store.transfer(transfer_key(job, phase))):
+        ids = store.read_part(path, ["id"])
+        for start in range(0, len(ids), SLICE):
+            lacking = len(cache.missing(ids.slice(start, SLICE), stored, seen))
+            if lacking:
+                yield {"part": path, "start": start, "missing": lacking}
 
 
 @memory_said_plainly("teach shard")
 def teach_shard(job: Job, shard: dict[str, Any]) -> Report:
     """Ask for what one slice lacks. Safe to repeat: what is stored is not asked again."""
     start, phase = time.perf_counter(), job.recipe.named(shard["phase"])
-    cache = teacher_of(job, phase, job.recipe.seeds[0])
+    name, needs = shard["teacher"], asked(job, phase, job.recipe.seeds[0])
+    cache = teacher_of(job, name, job.recipe.seeds[0])
     rows = job.place.read_part(shard["part"], ["id", "text_a", "text_b"]).slice(shard["start"], SLICE)
-    asked = _ask(job, cache, transfer_key(job, phase), [rows], shard["missing"], phase.teacher)
-    detail = {"asked": asked, **_agreement(cache, phase.teacher)}
-    return Report("teach", time.perf_counter() - start, len(rows), asked == 0, detail)
+    new = _ask(job, cache, transfer_key(job, phase), needs, [rows], shard["missing"], name)
+    detail = {"asked": new, **_costs_of_types(cache, name)}
+    return Report("teach", time.perf_counter() - start, len(rows), new == 0, detail)
 
 
 @memory_said_plainly("train")
@@ -136,7 +148,7 @@ def train(job: Job, seed: int) -> Report:
 
 
 def _training_rows(job: Job, phase: Phase) -> int:
-    if phase.teacher is None:
+    if not phase.asks:
         return len(job.recipe.task.splits["train"])
     return transfer.facts(job.place, transfer_key(job, phase))["counts"]["rows"]
 

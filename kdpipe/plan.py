@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pydantic import ByteSize
+
 from kdpipe import modelfolder, transfer
+from kdpipe.asking import asked
 from kdpipe.evaluation import models, run_id, unanswered
 from kdpipe.job import Job, model_key, teacher_of, transfer_key
 from kdpipe.phases import missing_count, taught
-from kdpipe.recipe import Phase
+from kdpipe.schema import Phase
 
 
 @dataclass(frozen=True)
@@ -61,29 +64,35 @@ def _plan_taught(job: Job, phase: Phase, ready: bool) -> list[Step]:
         if whole
         else f"no transfer/set={key}: {gold} gold rows and what the operators make of them",
     )
-    if not whole or not ready or phase.teacher not in {p.name for p in job.shared}:
-        return [
-            made,
-            Step(
-                "teach",
-                f"ask {phase.teacher}",
-                rows,
-                True,
-                "its rows are not made yet" if not whole else "the teacher is not trained yet",
-            ),
-        ]
-    cache = teacher_of(job, phase, job.recipe.seeds[0])
-    lacking = missing_count(job, cache, job.place.transfer(key))
-    return [
-        made,
-        Step(
-            "teach",
-            f"ask {phase.teacher}",
-            lacking,
-            lacking > 0,
-            f"{rows - lacking} of {rows} rows are in signals/teacher={cache.fingerprint}",
-        ),
-    ]
+    shared = {p.name for p in job.shared}
+    return [made, *(step for name in phase.asks
+                    for step in _plan_asked(job, phase, name, rows if whole else None, ready and name in shared))]
+
+
+def _plan_asked(job: Job, phase: Phase, name: str, rows: int | None, ready: bool) -> list[Step]:
+    """What one teacher is asked; rows: of the transfer set, None where it is not made yet."""
+    if rows is None or not ready:
+        waits = "its rows are not made yet" if rows is None else "the teacher is not trained yet"
+        return [Step("teach", f"ask {name}", rows, True, waits)]
+    needs = asked(job, phase, job.recipe.seeds[0])
+    steps = []
+    if needs.kept:
+        cache = teacher_of(job, name, job.recipe.seeds[0])
+        lacking = missing_count(job, cache, needs.kept, job.place.transfer(transfer_key(job, phase)))
+        what = "" if needs.kept == ("logits",) else f" ({', '.join(needs.kept)}: {_bytes(needs.kept_bytes)})"
+        steps.append(Step("teach", f"ask {name}", lacking, lacking > 0,
+                          f"{rows - lacking} of {rows} rows are in signals/teacher={cache.fingerprint}{what}"))
+    if needs.live:
+        steps.append(Step("teach", f"ask {name} live", rows, True,
+                          f"{', '.join(needs.live)}: {_bytes(needs.live_bytes)} would be kept, the recipe's budget is "
+                          f"{_bytes(job.recipe.budget)}; asked batch by batch, in every epoch"))
+    if not needs.kept and not needs.live:
+        steps.append(Step("teach", f"ask {name}", 0, False, "no term of the loss reads it"))
+    return steps
+
+
+def _bytes(n: float) -> str:
+    return ByteSize(n).human_readable(decimal=False)
 
 
 def _plan_seed(job: Job, seed: int, ready: bool) -> list[Step]:

@@ -9,6 +9,7 @@ from kdpipe.errors import UserError, did_you_mean
 from kdpipe.schedules import rate_factor
 
 OPTIMIZERS = ("adamw", "adam", "adadelta")
+SELECTIONS = ("best", "last")
 PRECISIONS = ("auto", "float32", "bfloat16")
 
 
@@ -19,6 +20,8 @@ class Settings:
     lr: peak learning rate; schedule and warmup (a share of all steps) shape it over the training.
     rho: of adadelta. clip: largest joint norm of the gradients. evaluate_every: epochs.
     patience: evaluations without a better dev score before the end.
+    select: the weights that are kept: of the "best" epoch on dev, or the "last", for a phase whose loss says nothing of
+        its answers yet; then dev is looked at once, at the end.
     precision: of the network's arithmetic; "auto" is bfloat16 for transformers on a GPU that has it, else float32.
     """
 
@@ -33,17 +36,20 @@ class Settings:
     clip: float | None = 5.0
     evaluate_every: int = 1
     patience: int | None = None
+    select: str = "best"
     precision: str = "auto"
 
     def __post_init__(self) -> None:
         faults = [*_not_counts(self), *_not_numbers(self)]
-        for name, allowed in (("optimizer", OPTIMIZERS), ("precision", PRECISIONS)):
+        for name, allowed in (("optimizer", OPTIMIZERS), ("precision", PRECISIONS), ("select", SELECTIONS)):
             if getattr(self, name) not in allowed:
                 faults.append(f"{name} = {getattr(self, name)!r}{did_you_mean(str(getattr(self, name)), allowed)}")
         try:
             rate_factor(self.schedule, self.warmup)
         except UserError as e:
             faults += e.faults
+        if self.select == "last" and self.patience is not None:
+            faults.append("patience and select = 'last': there is no best epoch to wait for; take one of them away")
         if faults:
             raise UserError(faults)
 

@@ -83,9 +83,13 @@ def _as_in(field: pa.Field) -> Callable[[pa.ChunkedArray], bool]:
 
 
 def _are_signals(column: pa.ChunkedArray) -> bool:
-    return (pa.types.is_fixed_size_list(column.type) and column.type.value_type == pa.float32()
-            and column.type.list_size > 0 and not column.null_count
+    kind = column.type
+    fixed = pa.types.is_fixed_size_list(kind) and kind.list_size > 0
+    return ((fixed or pa.types.is_large_list(kind)) and kind.value_type in _NUMBERS and not column.null_count
             and not any(chunk.values.null_count for chunk in column.chunks))
+
+
+_NUMBERS = (pa.float32(), pa.float16(), pa.uint8())
 
 
 _COLUMNS = {  # what parts of each room hold: name -> whether a column is one of that kind
@@ -521,14 +525,18 @@ def _age(path: str) -> float:
 
 
 def _encoding(schema: pa.Schema) -> dict[str, object]:
-    """Ids are random bytes: no dictionary, no codec and no bounds make anything of them but work.
+    """Ids are random bytes, and so are nearly all bits of states: no dictionary, no codec and no bounds make anything
+    of them but work.
 
     Nor does a dictionary of the texts of rows, nearly all of which are distinct, or the first of them by the alphabet.
     """
     ids = {field.name for field in schema if field.type == ID}
-    plain = [path for path in _leaves(schema) if path not in ids and path not in ("text_a", "text_b")]
+    states = {path for path, field in zip(_leaves(schema), schema, strict=True)
+              if pa.types.is_nested(field.type) and field.type.value_type in (pa.float16(), pa.uint8())}
+    dense = ids | states
+    plain = [path for path in _leaves(schema) if path not in dense and path not in ("text_a", "text_b")]
     return {
-        "compression": {path: "none" if path in ids else "zstd" for path in _leaves(schema)},
+        "compression": {path: "none" if path in dense else "zstd" for path in _leaves(schema)},
         "use_dictionary": plain,
         "write_statistics": plain,
     }

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -28,6 +30,20 @@ from kdpipe.types import Batch, Encoded, Outputs
 # tokens 1.3 times as fast in batches of 8 to 64 rows as in batches of 128.
 INFERENCE = {"cpu": (64, 2_048), "cuda": (512, 32_768)}
 CHECKED = 16  # batches between two looks at the losses, since each look waits for a GPU
+
+
+class Teacher(Protocol):
+    """What a teacher says of the rows that a student learns from."""
+
+    parts: frozenset[str]  # of Outputs
+
+    def __len__(self) -> int:
+        """How many rows there are."""
+        ...
+
+    def __call__(self, rows: np.ndarray, device: torch.device) -> Outputs:
+        """Positions of rows [B] -> what it says of them, on the device, without a graph."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -96,7 +112,7 @@ def _repeatable(model: Model, device: torch.device) -> Iterator[None]:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
 
 
-def fit(model: Model, terms: Sequence[Term], data: Encoded, labels: np.ndarray, signals: Mapping[str, np.ndarray],
+def fit(model: Model, terms: Sequence[Term], data: Encoded, labels: np.ndarray, teacher: Teacher | None,
         settings: Settings, dev_score: Callable[[], float], seed: int, device: str | torch.device = "cpu",
         title: str = "train") -> Fitted:
     """Train a model and its objectives' own parameters, and leave the best dev epoch's weights in the model.
@@ -104,11 +120,11 @@ def fit(model: Model, terms: Sequence[Term], data: Encoded, labels: np.ndarray, 
     The loss of a batch is the mean over its rows of sum over terms of weight(progress) * objective, where progress is
     (i + 1/2) / n at step i of n. The same seed on the same machine and number of threads repeats bit by bit.
 
-    labels: float [n], NaN where nobody gave one. signals: what the teacher said of each row, float32 [n, d], by name.
+    labels: float [n], NaN where nobody gave one. teacher: what it says of rows of the data, all that the terms need.
     dev_score: higher is better; called after each evaluated epoch.
     Raises UserError where a loss is not finite, naming epoch and batch.
     """
-    run = _Run(model, terms, data, labels, signals, settings, seed, torch.device(device))
+    run = _Run(model, terms, data, labels, teacher, settings, seed, torch.device(device))
     start, curve, best = time.perf_counter(), [], _Best(model)
     rows = settings.epochs * len(data)
     with _repeatable(model, run.device), seeded(seed), run.optimiser, bar(title, rows) as advance:
@@ -117,7 +133,8 @@ def fit(model: Model, terms: Sequence[Term], data: Encoded, labels: np.ndarray, 
             loss = run.epoch(epoch, advance)
             seconds = time.perf_counter() - began
             dev = None
-            if epoch % settings.evaluate_every == 0 or epoch == settings.epochs:
+            due = settings.select == "best" and epoch % settings.evaluate_every == 0
+            if due or epoch == settings.epochs:
                 run.optimiser.settle()
                 dev = float(dev_score())
                 best.see(epoch, dev)
@@ -133,9 +150,10 @@ class _Run:
     """What one training holds: the parts, the optimiser and the place in the schedule."""
 
     def __init__(self, model: Model, terms: Sequence[Term], data: Encoded, labels: np.ndarray,
-                 signals: Mapping[str, np.ndarray], settings: Settings, seed: int, device: torch.device):
-        _check(model, terms, data, labels, signals)
-        self.model, self.terms, self.data, self.labels, self.signals = model, terms, data, labels, signals
+                 teacher: Teacher | None, settings: Settings, seed: int, device: torch.device):
+        _check(model, terms, data, labels, teacher)
+        self.model, self.terms, self.data, self.labels, self.teacher = model, terms, data, labels, teacher
+        self.parts_read = frozenset().union(*(t.objective.reads for t in terms)) - {"logits"}
         self.settings, self.seed, self.device = settings, seed, device
         self.parts = nn.ModuleList([model, *(t.objective for t in terms)]).to(device)
         s = settings
@@ -161,8 +179,8 @@ class _Run:
         progress = (self.step + 0.5) / self.steps
         batch = to_device(collate(self.data, rows, self.labels, epoch), self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
-            student = self.model(batch)
-        loss = self._loss(student, self._teacher(rows), batch, progress)
+            student = self.model(batch, self.parts_read)
+        loss = self._loss(student, self.teacher(rows, self.device) if self.teacher else None, batch, progress)
         loss.backward()
         self.optimiser.step(self.rate(progress), self.settings.clip)
         self.step += 1
@@ -171,12 +189,6 @@ class _Run:
     def _loss(self, student: Outputs, teacher: Outputs | None, batch: Batch, progress: float) -> Tensor:
         each = [t.weight(progress) * t.objective(student, teacher, batch, progress) for t in self.terms]
         return torch.stack(each).sum(0).mean()
-
-    def _teacher(self, rows: np.ndarray) -> Outputs | None:
-        if not self.signals:
-            return None
-        said = {name: batches.send(torch.from_numpy(v[rows]), self.device) for name, v in self.signals.items()}
-        return Outputs(logits=said.pop("logits", None), **said)
 
 
 class _Best:
@@ -212,24 +224,39 @@ def predict(model: Model, data: Encoded, device: str | torch.device = "cpu", bat
     batch_size, tokens: rows and padded tokens that a batch may hold; None: what suits the device.
     dtype: autocast to it, None: as the weights are. title: shows a progress bar under this name.
     """
+    plan, parts = [], []
+    for rows, said in answers(model, data, (), device, batch_size, tokens, dtype, title):
+        plan.append(rows)
+        parts.append(said.logits)
+    if not parts:
+        return np.empty((0, 0), np.float32)
+    logits = torch.cat(parts).float().cpu().numpy()
+    found = np.empty_like(logits)
+    found[np.concatenate(plan)] = logits
+    return found
+
+
+def answers(model: Model, data: Encoded, parts: Collection[str], device: str | torch.device = "cpu",
+            batch_size: int | None = None, tokens: int | None = None, dtype: torch.dtype | None = None,
+            title: str | None = None) -> Iterator[tuple[np.ndarray, Outputs]]:
+    """(positions of rows [B], what the model says of them) for batch after batch; arguments as in `predict`.
+
+    parts: of Outputs, beyond the logits. With "vectors" the logits can be differentiated by them; else nothing that is
+    computed between two batches is recorded for derivatives.
+    """
     _check_segments(model, data)
     device, was_training = torch.device(device), model.training
     model.to(device).eval()
     most, budget = INFERENCE.get(device.type, INFERENCE["cuda"])
-    plan = batches.by_length(batches.lengths(data), batch_size or most, tokens or budget)
-    parts = []
-    with cores_for(model), torch.inference_mode(), torch.autocast(device.type, dtype, enabled=dtype is not None):
-        with bar(title, len(data)) if title else _silence() as advance:
-            for rows in plan:
-                parts.append(model(to_device(collate(data, rows), device)).logits)
-                advance(len(rows))
-    model.train(was_training)
-    if not parts:
-        return np.empty((0, 0), np.float32)
-    logits = torch.cat(parts).float().cpu().numpy()
-    answers = np.empty_like(logits)
-    answers[np.concatenate(plan)] = logits
-    return answers
+    still = contextlib.nullcontext() if "vectors" in parts else torch.inference_mode()
+    try:
+        with cores_for(model), still, torch.autocast(device.type, dtype, enabled=dtype is not None):
+            with bar(title, len(data)) if title else _silence() as advance:
+                for rows in batches.by_length(batches.lengths(data), batch_size or most, tokens or budget):
+                    yield rows, model(to_device(collate(data, rows), device), parts)
+                    advance(len(rows))
+    finally:
+        model.train(was_training)
 
 
 @contextmanager
@@ -237,15 +264,14 @@ def _silence() -> Iterator[Callable[[int], None]]:
     yield lambda n: None
 
 
-def _check(model: Model, terms: Sequence[Term], data: Encoded, labels: np.ndarray,
-           signals: Mapping[str, np.ndarray]) -> None:
+def _check(model: Model, terms: Sequence[Term], data: Encoded, labels: np.ndarray, teacher: Teacher | None) -> None:
     _check_segments(model, data)
     if not len(data):
         raise UserError("no rows to train on")
-    sizes = {"labels": len(labels), **{name: len(values) for name, values in signals.items()}}
+    sizes = {"labels": len(labels), **({"teacher": len(teacher)} if teacher else {})}
     if any(size != len(data) for size in sizes.values()):
         raise ValueError(f"{len(data)} rows, but {sizes}")
-    lacking = frozenset().union(*(t.objective.needs for t in terms)) - signals.keys()
+    lacking = frozenset().union(*(t.objective.needs for t in terms)) - (teacher.parts if teacher else frozenset())
     if lacking or not terms:
         raise ValueError(f"terms lack the signals {sorted(lacking)}" if lacking else "a loss needs at least one term")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +13,15 @@ import pyarrow as pa
 from safetensors.numpy import load_file, save_file
 
 from kdpipe import catalog, intact, modelfolder, transfer
+from kdpipe.asking import asked
+from kdpipe.binding import bind, found, teacher_shape
 from kdpipe.errors import UserError
 from kdpipe.job import (
     Job,
+    live,
     load_model,
     model_folder,
     model_key,
-    model_part,
     own_seed,
     teacher_fingerprint,
     teacher_of,
@@ -27,51 +29,95 @@ from kdpipe.job import (
     transfer_set,
 )
 from kdpipe.modelfolder import Card
-from kdpipe.recipe import Part, Phase
+from kdpipe.schema import Part, Phase
+from kdpipe.signals import combine
+from kdpipe.signals.said import Said
 from kdpipe.types import content_key
 
 if TYPE_CHECKING:
     from kdpipe.embeddings import Embeddings
     from kdpipe.models import Model
-    from kdpipe.train import Fitted
+    from kdpipe.train import Fitted, Term
     from kdpipe.vocab import Vocabulary
 
 
 def train_phase(job: Job, phase: Phase, seed: int) -> str:
     """Train a phase's model on its rows and leave it in the store; its key."""
     from kdpipe import train as loop
-    from kdpipe.tasks.metrics import score
 
+    if phase.members:
+        return _assemble(job, phase, seed)
     started, own = time.perf_counter(), own_seed(phase, seed)
     task, key = job.recipe.task, model_key(job, phase, seed)
     with loop.seeded(own):
-        terms = [_term(p) for p in phase.loss]
+        terms = bind(job.recipe, phase)
     rows = _rows(job, phase)
-    signals, asked = _signals(job, phase, seed, rows, frozenset().union(*(t.objective.needs for t in terms)))
-    vocab = _vocabulary(job, phase, rows, seed)
-    encoded = vocab.encode(rows, phase.max_length)
-    dev = task.splits["dev"]
-    dev_encoded, gold = vocab.encode(dev, phase.max_length), dev["label"].to_numpy()
-    part = model_part(job, phase)
-    vectors = _vectors(job, phase, part, vocab, seed)
-    with loop.seeded(own):
-        model = _build(part, len(vocab.tokens), task.outputs, vectors)
-    _check_reads(phase, model, vocab)
+    teacher, asked = _teacher(job, phase, seed, rows)
+    model, vocab, part = _network(job, phase, seed, rows)
+    _check_tokens(job, phase, seed, terms, vocab)
+    encoded, dev_score = vocab.encode(rows, phase.max_length), _on_dev(job, phase, model, vocab)
     labels = rows["label"].to_numpy(zero_copy_only=False).astype(np.float32)
     del rows
-
-    def dev_score() -> float:
-        logits = loop.predict(model, dev_encoded, device=job.on)
-        return score(task.kind, task.labels, task.metrics[:1], gold, logits)[task.metrics[0]]
-
     settings, title = loop.Settings(**phase.train), f"{phase.name} seed {own}"
-    fitted = loop.fit(model, terms, encoded, labels, signals, settings, dev_score, own, job.on, title)
-    card = Card(
-        _plain(part), task.kind, task.labels, task.outputs, len(vocab.tokens), task.pair, phase.max_length, task.name
-    )
+    fitted = loop.fit(model, terms, encoded, labels, teacher, settings, dev_score, own, job.on, title)
+    card = Card(part, task.kind, task.labels, task.outputs, len(vocab.tokens), task.pair, phase.max_length, task.name)
     with job.place.new_model(key) as folder:
         modelfolder.save(folder, model.cpu(), vocab, card)
         _write_training(folder, fitted, time.perf_counter() - started, asked, len(labels))
+    return key
+
+
+def _network(job: Job, phase: Phase, seed: int, rows: pa.Table) -> tuple[Model, Vocabulary, dict[str, Any]]:
+    """A phase's network before it is trained, its vocabulary, and what its card says of the model."""
+    from kdpipe.train import seeded
+
+    if phase.start:
+        folder = model_folder(job, job.recipe.named(phase.start), seed)
+        modelfolder.check_weights(folder, in_store=True)
+        loaded = modelfolder.load(folder, job.recipe.task.labels, job.recipe.task.kind)
+        return loaded.model, loaded.vocab, loaded.card.model
+    part, vocab = job.recipe.model_part(phase), _vocabulary(job, phase, rows, seed)
+    vectors = _vectors(job, phase, part, vocab, seed)
+    with seeded(own_seed(phase, seed)):
+        model = catalog.find("models", part.name)(
+            vocab_size=len(vocab.tokens), outputs=job.recipe.task.outputs, vectors=vectors,
+            **_starting(job, part.arguments, seed))
+    _check_reads(phase, model, vocab)
+    return model, vocab, _plain(part)
+
+
+def _on_dev(job: Job, phase: Phase, model: Model, vocab: Vocabulary) -> Callable[[], float]:
+    """Scores the model, as it is by then, on dev by the task's first metric."""
+    from kdpipe.tasks.metrics import score
+    from kdpipe.train import predict
+
+    task = job.recipe.task
+    dev, metric = task.splits["dev"], task.metrics[0]
+    encoded, gold = vocab.encode(dev, phase.max_length), dev["label"].to_numpy()
+    return lambda: score(task.kind, task.labels, [metric], gold, predict(model, encoded, device=job.on))[metric]
+
+
+def _assemble(job: Job, phase: Phase, seed: int) -> str:
+    """Put the trained members of an ensemble together; nothing is trained."""
+
+    started, task, key = time.perf_counter(), job.recipe.task, model_key(job, phase, seed)
+    parts = [load_model(job, job.recipe.named(name), seed) for name in phase.members]
+    first = parts[0]
+    for name, other in zip(phase.members, parts, strict=True):
+        if tuple(other.vocab.tokens) != tuple(first.vocab.tokens):
+            raise UserError(f"{phase.name} -> members: {name} has other tokens than {phase.members[0]}; give both the "
+                            'vocabulary of one phase: vocab = { name = "wordpieces", from = "..." }')
+    said = {"name": phase.model.name, "members": [part.card.model for part in parts]}
+    model: Model = catalog.find("models", phase.model.name)(
+        vocab_size=len(first.vocab.tokens), outputs=task.outputs, vectors=None, members=said["members"])
+    for member, part in zip(model.members, parts, strict=True):
+        member.load_state_dict(part.model.state_dict())
+    card = Card(said, task.kind, task.labels, task.outputs, len(first.vocab.tokens), task.pair, first.max_length,
+                task.name)
+    best = _on_dev(job, phase, model, first.vocab)()
+    with job.place.new_model(key) as folder:
+        modelfolder.save(folder, model, first.vocab, card)
+        _write_facts(folder, [], 1, best, time.perf_counter() - started, 0.0, 0, 0)
     return key
 
 
@@ -81,13 +127,28 @@ def _check_reads(phase: Phase, model: Model, vocab: Vocabulary) -> None:
         raise UserError(f"{phase.name} -> vocab: the model reads {', '.join(model.reads)}, not {kind}")
 
 
+def _check_tokens(job: Job, phase: Phase, seed: int, terms: Sequence[Term], vocab: Vocabulary) -> None:
+    """Raises UserError where token is held against token and the two vocabularies are not one."""
+    aligned = [part.name for part, term in zip(phase.loss, terms, strict=True) if term.objective.aligned]
+    if not aligned:
+        return
+    name = phase.asks[0]
+    asked = job.recipe.named(name)
+    its, longest = modelfolder.reading(model_folder(job, asked, seed), asked.max_length)
+    if tuple(its.tokens) != tuple(vocab.tokens) or longest != phase.max_length:
+        raise UserError(f"{phase.name} -> loss: {', '.join(aligned)} holds token against token, but {name} reads "
+                        f"{len(its.tokens)} tokens and {longest} of a row at most, {phase.name} {len(vocab.tokens)} "
+                        f'and {phase.max_length}; take vocab = {{ name = "wordpieces", from = "{name}" }} and '
+                        f"max_length = {longest}")
+
+
 def prepare_vectors(job: Job) -> None:
     """Take the teacher's token vectors once, before seeds are trained side by side and each would take its own."""
     shared, seed = {p.name for p in job.shared}, job.recipe.seeds[0]
     for phase in job.students:
-        if job.recipe.embeddings_from(phase) in shared and (phase.teacher is None or phase.teacher in shared):
+        if job.recipe.embeddings_from(phase) in shared and shared.issuperset(phase.asks) and not phase.start:
             vocab = _vocabulary(job, phase, _rows(job, phase), seed)
-            _vectors(job, phase, model_part(job, phase), vocab, seed)
+            _vectors(job, phase, job.recipe.model_part(phase), vocab, seed)
 
 
 def is_small(phase: Phase) -> bool:
@@ -97,20 +158,27 @@ def is_small(phase: Phase) -> bool:
 
 def _rows(job: Job, phase: Phase) -> pa.Table:
     """What a phase learns from: its transfer set, or the gold rows where no teacher is asked."""
-    if phase.teacher is None:
+    if not phase.asks:
         return job.recipe.task.splits["train"]
     transfer_set(job, phase)
     return transfer.read(job.place, transfer_key(job, phase), ["id", "text_a", "text_b", "label"])
 
 
-def _signals(
-    job: Job, phase: Phase, seed: int, rows: pa.Table, needs: frozenset[str]
-) -> tuple[dict[str, np.ndarray], int]:
-    """What the teacher says of the rows, in their order, and how many rows it was asked for now."""
-    if not needs:
-        return {}, 0
-    cache = teacher_of(job, phase, seed)
-    return {signal: cache.ask(signal, rows) for signal in sorted(needs)}, cache.asked
+def _teacher(job: Job, phase: Phase, seed: int, rows: pa.Table) -> tuple[Said | None, int]:
+    """What the teachers say of the rows, in their order, and how many rows they were asked for now."""
+    needs = asked(job, phase, seed)
+    if not needs.kept and not needs.live:
+        return None, 0
+    caches = [teacher_of(job, name, seed) for name in phase.asks]
+    stored = [cache.ask_all(needs.kept, rows, needs.besides) for cache in caches] if needs.kept else [{}]
+    found = stored[0]
+    if len(stored) > 1:
+        task, way = job.recipe.task, phase.combine
+        combined = combine.way(way.name, way.arguments, len(stored), task.kind)
+        found = {signal: combined([each[signal] for each in stored]) for signal in needs.kept}
+    source = live(job, phase.asks[0], seed) if needs.live else None
+    ahead = (source, source.prepare(rows), needs.live) if source else None
+    return Said(len(rows), teacher_shape(job.recipe, phase), found, ahead), sum(cache.asked for cache in caches)
 
 
 def _vocabulary(job: Job, phase: Phase, rows: pa.Table, seed: int) -> Vocabulary:
@@ -120,8 +188,9 @@ def _vocabulary(job: Job, phase: Phase, rows: pa.Table, seed: int) -> Vocabulary
     room, arguments = catalog.find("vocab", part.name), part.without("from").arguments
     if checkpoint and phase.vocab is None:
         return room.from_checkpoint(modelfolder.find(checkpoint), packed=packed)
-    if part.arguments.get("from"):
-        asked = job.recipe.named(part.arguments["from"])
+    first = part.arguments.get("from") or (None if phase.vocab else phase.model.arguments.get("from"))
+    if first:
+        asked = job.recipe.named(first)
         return room.from_checkpoint(model_folder(job, asked, seed), packed=packed, **arguments)
     return room.build(_texts(rows), packed=packed, **arguments)
 
@@ -169,39 +238,32 @@ def _width(model: Part) -> int:
     return _width(Part(name=inner) if isinstance(inner, str) else Part(name=inner["name"], arguments=dict(inner)))
 
 
-def _build(part: Part, vocab_size: int, outputs: int, vectors: np.ndarray | None) -> Model:
-    model = catalog.find("models", part.name)
-    return model(vocab_size=vocab_size, outputs=outputs, vectors=vectors, **_found(part.arguments))
-
-
-def _found(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The same arguments with every checkpoint, an encoder's too, as a folder of this machine."""
-    return {
-        k: str(modelfolder.find(v)) if k == "checkpoint" and v else _found(v) if isinstance(v, dict) else v
-        for k, v in arguments.items()
-    }
+def _starting(job: Job, arguments: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """A model's arguments with every checkpoint, and every phase that it starts from, as a folder of this machine."""
+    said = {k: _starting(job, v, seed) if isinstance(v, Mapping) else v for k, v in found(arguments).items()}
+    if "from" in said:
+        said["checkpoint"] = str(model_folder(job, job.recipe.named(said.pop("from")), seed))
+    return said
 
 
 def _plain(part: Part) -> dict[str, Any]:
     """What the model folder must know to build the model again; where it started from is past."""
-    return part.without("checkpoint").settings()
-
-
-def _term(part: Part) -> Any:
-    from kdpipe.schedules import as_schedule
-    from kdpipe.train import Term
-
-    objective = catalog.find("objectives", part.name)(**part.without("weight").arguments)
-    return Term(objective, as_schedule(part.arguments.get("weight", 1.0)))
+    return {k: v for k, v in part.settings().items() if k not in ("checkpoint", "from", "take")}
 
 
 def _write_training(folder: Path, fitted: Fitted, seconds: float, asked: int, rows: int) -> None:
+    _write_facts(folder, list(fitted.curve), fitted.best_epoch, fitted.best_score, seconds, fitted.rows_per_second,
+                 asked, rows)
+
+
+def _write_facts(folder: Path, curve: list[dict[str, Any]], best_epoch: int, best_score: float, seconds: float,
+                 rows_per_second: float, asked: int, rows: int) -> None:
     facts = {
-        "curve": list(fitted.curve),
-        "best_epoch": fitted.best_epoch,
-        "best_score": fitted.best_score,
+        "curve": curve,
+        "best_epoch": best_epoch,
+        "best_score": best_score,
         "seconds": round(seconds, 3),
-        "rows_per_second": round(fitted.rows_per_second, 1),
+        "rows_per_second": round(rows_per_second, 1),
         "teacher_rows_asked": asked,
         "rows": rows,
     }

@@ -99,7 +99,12 @@ def facts(store: Store, set_key: str) -> dict:
     folder = store.transfer(set_key)
     if not store.is_complete(folder):
         raise UserError(f"{folder}: no finished transfer set; run the augment stage first")
-    return store.complete(folder)
+    found = store.complete(folder)
+    counts = found.get("counts")
+    if not isinstance(counts, dict) or not all(type(counts.get(name)) is int for name in ("rows", "gold")):
+        raise UserError(f"{folder}: its list of parts says no counts of rows; move the folder away and run again: "
+                        "it is made anew")
+    return found
 
 
 def _counts(intake: Intake) -> dict[str, object]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -137,9 +137,9 @@ class Task:
 
 @dataclass(frozen=True)
 class Ragged:
-    """Token ids of many rows without padding: row i is flat[offsets[i]:offsets[i + 1]]."""
+    """Rows of different lengths without padding, token ids or numbers: row i is flat[offsets[i]:offsets[i + 1]]."""
 
-    flat: np.ndarray  # int32 [total]
+    flat: np.ndarray  # [total]
     offsets: np.ndarray  # int64 [rows + 1]
 
     def __len__(self) -> int:
@@ -149,11 +149,17 @@ class Ragged:
     def lengths(self) -> np.ndarray:
         return np.diff(self.offsets)
 
+    def __getitem__(self, row: int) -> np.ndarray:
+        return self.flat[self.offsets[row]:self.offsets[row + 1]]
+
     def take(self, rows: np.ndarray) -> Ragged:
         """Some rows, by position."""
         cut = [self.flat[self.offsets[i]:self.offsets[i + 1]] for i in rows]
         offsets = np.concatenate([[0], np.cumsum(self.lengths[rows])])
         return Ragged(np.concatenate([self.flat[:0], *cut]), offsets)
+
+
+Values = np.ndarray | Ragged  # of a signal: [n, d], or as many numbers for a row as its length asks for
 
 
 @dataclass(frozen=True)
@@ -198,15 +204,48 @@ class Batch:
     epoch: int = 0
 
 
+Layers = Mapping[int, "Tensor"]  # by layer: 0 what the first layer reads, 1 .. L what each layer makes
+
+
 @dataclass
 class Outputs:
-    """What teacher and student say of a batch. Parts that nobody asked for are None."""
+    """What teacher and student say of a batch. Parts that nobody asked for are None.
+
+    cls: [B, H] of each layer: the state of the whole text, pooled as the model's classifier pools it: at [CLS], as a
+        mean over real tokens, or a BiLSTM's last states. The last layer's is what the classifier reads.
+    hidden: [B, N, H] of each layer, the states of the tokens. attention: [B, A, N, N] of each layer, Q K^T / sqrt(d)
+        of each head before mask and softmax. boundaries: bool [B, F] of each layer, whether a unit of its feed-forward
+        network is active at the text's state. mask: True on real tokens; what stands elsewhere means nothing.
+    gradient: [B, N, E], of <direction, logits> by the token vectors; saliency: [B, N], its product with the vector
+        of each token. vectors: [B, N, E], the student's token vectors, part of the graph that leads to its logits.
+    """
 
     logits: Tensor  # [B, C]
-    cls: Tensor | None = None  # [B, H]: the state that the classifier reads
-    hidden: Tensor | None = None  # [L, B, N, H]
-    attention: Tensor | None = None  # [L, B, A, N, N]
-    mask: Tensor | None = None  # [B, N]
+    cls: Layers | None = None
+    hidden: Layers | None = None
+    attention: Layers | None = None
+    mask: Tensor | None = None  # bool [B, N]
+    boundaries: Layers | None = None
+    gradient: Tensor | None = None
+    saliency: Tensor | None = None
+    vectors: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What is known of a network before it has said anything.
+
+    gives: the parts of Outputs that it can say. aligned: whether its tokens are those of one text (or packed pair), so
+    that another network with the same vocabulary has a state at the same positions.
+    """
+
+    layers: int  # L
+    width: int  # H of layers 1 .. L
+    embedding: int  # H of layer 0
+    outputs: int  # C; 0 where it has no classifier
+    gives: frozenset[str]
+    heads: int | None = None  # A; None where there is no attention
+    ffn: int | None = None  # F
 
 
 class SignalSource(Protocol):
@@ -218,8 +257,8 @@ class SignalSource(Protocol):
         """Rows with id, text_a, text_b [n] -> what `compute` reads."""
         ...
 
-    def compute(self, signal: str, prepared: Encoded) -> np.ndarray:
-        """-> values float32 [n, d], in the order of the rows."""
+    def compute(self, signals: Sequence[str], prepared: Encoded) -> dict[str, Values]:
+        """-> the values of each signal, in the order of the rows."""
         ...
 
 

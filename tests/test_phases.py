@@ -129,7 +129,7 @@ def test_shards_do_the_same_as_the_stage(tmp_path, job, tiny_recipe, tiny_task):
         assert phases.teach_shard(apart, shard).reused
     assert phases.teach_shards(apart) == []
     ids = transfer.read(job.place, transfer_key(job, job.recipe.final))["id"]
-    caches = [teacher_of(j, j.recipe.final, 0) for j in (job, apart)]
+    caches = [teacher_of(j, j.recipe.final.teacher, 0) for j in (job, apart)]
     np.testing.assert_allclose(*(c.read("logits", ids) for c in caches), atol=1e-6)
 
 
@@ -148,7 +148,8 @@ def test_cached_logits_are_the_teachers_own(job):
     from kdpipe.train import predict
 
     alone = predict(teacher.model, teacher.vocab.encode(rows, teacher.max_length))
-    np.testing.assert_allclose(teacher_of(job, job.recipe.final, 0).read("logits", rows["id"]), alone, atol=1e-5)
+    stored = teacher_of(job, job.recipe.final.teacher, 0).read("logits", rows["id"])
+    np.testing.assert_allclose(stored, alone, atol=1e-5)
 
 
 @pytest.mark.parametrize("change", ["weight", "tokenizer", "max_length", "labels", "compute"])
@@ -199,7 +200,7 @@ def test_a_brought_teacher_is_mapped_by_label_name(tmp_path, brought, tiny_recip
     tokens = AutoTokenizer.from_pretrained(brought)(rows["text_a"].to_pylist(), padding=True, return_tensors="pt")
     with torch.no_grad():
         theirs = AutoModelForSequenceClassification.from_pretrained(brought).eval()(**tokens).logits.numpy()
-    ours = teacher_of(done, done.recipe.final, 0).read("logits", rows["id"])
+    ours = teacher_of(done, done.recipe.final.teacher, 0).read("logits", rows["id"])
     np.testing.assert_allclose(ours, theirs[:, ::-1], atol=1e-5)
 
 
@@ -229,9 +230,8 @@ def test_a_teacher_folder_without_weights_is_refused(tmp_path, brought, tiny_rec
     folder.mkdir()
     for name in keep:
         shutil.copy(brought / name, folder / name)
-    job = Job(recipe.load(tiny_recipe, tiny_task, teacher=str(folder)), str(tmp_path / "store"), "cpu")
     with pytest.raises(UserError, match=said):
-        phases.run(job)
+        phases.run(Job(recipe.load(tiny_recipe, tiny_task, teacher=str(folder)), str(tmp_path / "store"), "cpu"))
     assert not (tmp_path / "store" / "runs").exists()
 
 

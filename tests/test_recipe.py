@@ -4,6 +4,7 @@ import pytest
 
 from kdpipe import recipe
 from kdpipe.errors import UserError
+from kdpipe.models.bert import Bert
 
 
 def faults_of(path, **how) -> list[str]:
@@ -113,7 +114,10 @@ def test_bad_overrides(tiny_recipe, tiny_task, override, said):
     assert any(said in fault for fault in faults_of(tiny_recipe, task=tiny_task, overrides=[override]))
 
 
-def test_a_checkpoint_takes_the_teachers_place(tiny_recipe, tiny_task, tiny_checkpoint):
-    loaded = recipe.load(tiny_recipe, tiny_task, teacher=str(tiny_checkpoint))
-    assert loaded.named("teacher").checkpoint == str(tiny_checkpoint)
+def test_a_checkpoint_takes_the_teachers_place(tiny_recipe, tiny_task, tiny_checkpoint, tmp_path):
+    with pytest.raises(UserError, match="teacher has no classification head; fine-tune it first"):
+        recipe.load(tiny_recipe, tiny_task, teacher=str(tiny_checkpoint))
+    Bert(30522, 2, checkpoint=str(tiny_checkpoint)).save(tmp_path)
+    loaded = recipe.load(tiny_recipe, tiny_task, teacher=str(tmp_path))
+    assert loaded.named("teacher").checkpoint == str(tmp_path)
     assert loaded.named("teacher").model is None

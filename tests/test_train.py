@@ -15,6 +15,7 @@ from kdpipe.models.siamese import Siamese
 from kdpipe.objectives.hard import Hard
 from kdpipe.objectives.logit_mse import LogitMSE
 from kdpipe.schedules import as_schedule
+from kdpipe.signals.said import Said
 from kdpipe.train import Settings, Term, fit, predict, seeded
 from kdpipe.types import Encoded, Ragged
 
@@ -41,7 +42,8 @@ def accuracy(model, data=DATA, gold=GOLD):
 
 def train(model, terms=(LABELS,), labels=GOLD, signals=None, dev_score=None, seed=0, **said):
     settings = Settings(**{"epochs": 3, "batch_size": 24, "lr": 0.02, **said})
-    return fit(model, terms, DATA, labels, signals or {}, settings, dev_score or partial(accuracy, model), seed)
+    said = Said(len(DATA), model.shape, signals) if signals else None
+    return fit(model, terms, DATA, labels, said, settings, dev_score or partial(accuracy, model), seed)
 
 
 def built(seed=0, **arguments):
@@ -180,7 +182,7 @@ def test_pairs_are_trained():
     with seeded(0):
         model = Siamese(WORDS, 2, encoder={"name": "bilstm", "width": 8, "hidden": 6}, fc=8)
     score = partial(accuracy, model, pairs)
-    fit(model, [LABELS], pairs, GOLD, {}, Settings(epochs=20, batch_size=24, lr=0.02), score, seed=0)
+    fit(model, [LABELS], pairs, GOLD, None, Settings(epochs=20, batch_size=24, lr=0.02), score, seed=0)
     assert score() > 0.95
 
 
@@ -194,4 +196,4 @@ def test_wrong_settings_are_all_named():
 def test_no_rows_are_refused():
     nothing = Encoded((Ragged(np.empty(0, np.int32), np.zeros(1, np.int64)),))
     with pytest.raises(UserError, match="no rows to train on"):
-        fit(built(), [LABELS], nothing, np.empty(0), {}, Settings(), lambda: 0.0, seed=0)
+        fit(built(), [LABELS], nothing, np.empty(0), None, Settings(), lambda: 0.0, seed=0)

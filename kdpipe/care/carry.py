@@ -18,12 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
-from kdpipe.care.holdings import value_rows
+from kdpipe.care.holdings import all_finite, said_of
 from kdpipe.care.teachers import asked_of, beginning, chosen
 from kdpipe.errors import UserError, is_lack_of_memory
 from kdpipe.idset import IdSet, halves
@@ -134,13 +133,14 @@ def bring(store: Store, source: str, teacher: str | None = None) -> Carried:
         keys = beginning(teacher, place.names())
         if not keys:
             raise UserError(f"{source}: no parts of {f'teacher {teacher}' if teacher else 'any teacher'} are in it")
-        faults, widths = [], {}
+        faults, kinds = [], {}
         for key in keys:
             try:
                 table = _checked(source, key, place.bytes(key))
-                width = table["values"].type.list_size
-                if (want := widths.setdefault(key[:2], _width(store, *key[:2]) or width)) != width:
-                    raise PartBroken(f"{source}: {'/'.join(key)}: rows of {width} values; this store has {want}")
+                kind = table["values"].type
+                if (want := kinds.setdefault(key[:2], _kind(store, *key[:2]) or kind)) != kind:
+                    raise PartBroken(f"{source}: {'/'.join(key)}: rows of {said_of(kind)}; this store has "
+                                     f"{said_of(want)}")
             except UserError as e:
                 faults += e.faults
         if faults:
@@ -168,9 +168,9 @@ def _take(store: Store, source: str, place: _Place, keys: list[tuple[str, str, s
     return Carried(parts, rows, known)
 
 
-def _width(store: Store, fingerprint: str, signal: str) -> int | None:
-    """Values of a stored row; None where there is none."""
-    return next((t["values"].type.list_size for t in store.scan(store.signals(fingerprint, signal))), None)
+def _kind(store: Store, fingerprint: str, signal: str) -> pa.DataType | None:
+    """The type of a stored row's values; None where there is none."""
+    return next((t["values"].type for t in store.scan(store.signals(fingerprint, signal))), None)
 
 
 def _checked(source: str, key: tuple[str, str, str], data: bytes) -> pa.Table:
@@ -190,7 +190,7 @@ def _checked(source: str, key: tuple[str, str, str], data: bytes) -> pa.Table:
     if max(size, about.num_rows * 16) > _LARGEST:
         raise PartBroken(f"{where}: a table of {size:,} bytes is more than a part may have")
     table = Store.opened(where, place, data)
-    if not np.isfinite(value_rows(table)).all():
+    if not all_finite(table):
         raise PartBroken(f"{where}: values that are NaN or infinite")
     if not IdSet().add(halves(table["id"])).all():
         raise PartBroken(f"{where}: a row stands in it twice")

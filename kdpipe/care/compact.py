@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from kdpipe.care.holdings import Walk, value_rows
+from kdpipe.care.holdings import Walk, distance, said_of
 from kdpipe.care.teachers import chosen
 from kdpipe.errors import UserError
 from kdpipe.idset import IdSet, Places, halves
-from kdpipe.signals.cache import made_by
+from kdpipe.signals.cache import made_by, row_values
 from kdpipe.store import PartGone, Store
 from kdpipe.types import content_key
 
@@ -56,16 +56,16 @@ def _compact(store: Store, fingerprint: str, signal: str, size: int, tolerance: 
 
 def _once(store: Store, fingerprint: str, signal: str, size: int, tolerance: float) -> Compacted:
     """All new parts are written before the first old one goes, and hold every row of those that go."""
-    walk, ids, widths = Walk(store, fingerprint, signal), {}, {}
+    walk, ids, kinds = Walk(store, fingerprint, signal), {}, {}
     for path, table in walk:
         ids[path] = halves(table["id"])
-        widths.setdefault(table["values"].type.list_size, path)
+        kinds.setdefault(table["values"].type, path)
     if walk.broken:
         raise UserError(list(walk.broken.values()))
-    if len(widths) > 1:
-        (width, path), (other, another) = list(widths.items())[:2]
-        raise UserError(f"{path}: rows of {width} values, of {other} in {another.rsplit('/', 1)[-1]}; one of these "
-                        f"parts is not of teacher {fingerprint}; `kdpipe cache verify` says more")
+    if len(kinds) > 1:
+        (kind, path), (other, another) = list(kinds.items())[:2]
+        raise UserError(f"{path}: rows of {said_of(kind)}, of {said_of(other)} in {another.rsplit('/', 1)[-1]}; one of "
+                        f"these parts is not of teacher {fingerprint}; `kdpipe cache verify` says more")
     later = _later(ids)
     doubles = Places(_doubles(ids, later))
     _check_agreement(store, fingerprint, ids, later, doubles, tolerance)
@@ -103,19 +103,17 @@ def _check_agreement(
     tolerance: float,
 ) -> None:
     """Raises UserError where the values of a row that stands more than once lie further apart than allowed."""
-    first, owners = None, []
+    first, owners = {}, []
     for path in ids:
         place = doubles.find(ids[path])
         here = np.flatnonzero(place >= 0)
         if not len(here):
             continue
-        values = value_rows(store.read_part(path, ["values"]))
-        if first is None:
-            first = np.empty((len(doubles), values.shape[1]), np.float32)
+        values = row_values(store.read_part(path, ["values"]))
         new, again = here[~later[path][here]], here[later[path][here]]
-        first[place[new]] = values[new]
+        first |= {place[row]: values[row].copy() for row in new}
         owners.append(path.rsplit("/", 1)[-1])
-        apart = np.abs(values[again].astype(np.float64) - first[place[again]]).max(axis=1, initial=0)
+        apart = np.array([distance(values[row], first[place[row]]) for row in again])
         if wrong := int((~(apart <= tolerance)).sum()):
             raise UserError(
                 f"{path}: {wrong} rows disagree by up to {apart.max():.3g} with the same rows in "

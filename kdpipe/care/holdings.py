@@ -70,10 +70,24 @@ class Walk:
         return Teacher(self.store, self.fingerprint, tuple(self.asked), records)
 
 
-def value_rows(table: pa.Table) -> np.ndarray:
-    """float32 [n, width]."""
-    column = table["values"].combine_chunks()
-    return column.flatten().to_numpy().reshape(len(table), column.type.list_size)
+def all_finite(table: pa.Table) -> bool:
+    """Whether a part's values are numbers, all of them."""
+    return bool(np.isfinite(table["values"].combine_chunks().flatten().to_numpy()).all())
+
+
+def distance(one: np.ndarray, other: np.ndarray) -> float:
+    """How far two rows of values lie apart: the largest difference, or of bits the share that is different."""
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return float("inf")
+    if one.dtype == np.uint8:
+        return float(np.unpackbits(one ^ other).mean())
+    return float(np.abs(one.astype(np.float64) - other).max(initial=0))
+
+
+def said_of(kind: pa.DataType) -> str:
+    """The type of a part's values in words."""
+    many = f"{kind.list_size} values" if pa.types.is_fixed_size_list(kind) else "as many values as the row is long"
+    return f"{many} ({kind.value_type})"
 
 
 def holdings(store: Store, teacher: str | None = None) -> list[Holding]:

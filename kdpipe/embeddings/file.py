@@ -16,6 +16,7 @@ import xxhash
 from kdpipe.embeddings import Embeddings
 from kdpipe.errors import UserError
 from kdpipe.progress import bar
+from kdpipe.resources import is_file
 
 SHOWN = 5  # faulty lines that are reported before reading stops
 ABSENT = 0.25  # entries of tokens that the file lacks are uniform in [-0.25, 0.25]
@@ -84,7 +85,7 @@ class File(Embeddings):
     def _lines(self) -> Iterator[Iterator[bytes]]:
         """The lines, under a bar that counts the bytes of the file as it lies on the disk."""
         path = Path(self.path)
-        if not path.is_file():
+        if not is_file(path):
             raise UserError(f"{self.path}: no such file of vectors")
         if ".bin" in path.suffixes:
             raise UserError(f"{self.path}: word2vec's binary format is not read; save it as text first, with gensim: "

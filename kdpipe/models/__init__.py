@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import ClassVar
 
+import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from kdpipe.types import Batch, Outputs, Tokens
+from kdpipe.errors import UserError
+from kdpipe.types import Batch, Outputs, Shape, Tokens
 
 
 class Model(nn.Module):
@@ -27,8 +29,24 @@ class Model(nn.Module):
     half: bool = False  # a large network: bfloat16 autocast on a GPU and all cores of a CPU serve it
 
     @abstractmethod
-    def forward(self, batch: Batch) -> Outputs:
-        """Segments [B, N] -> logits [B, C] and the state [B, H] that the classifier reads."""
+    def forward(self, batch: Batch, parts: Collection[str] = ()) -> Outputs:
+        """Segments [B, N] -> logits [B, C] and the other parts of Outputs that are asked for, as `shape` allows."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> Shape:
+        """Layers, widths and the parts of Outputs that it can say."""
+
+    @classmethod
+    def shape_for(cls, vocab_size: int, outputs: int, **arguments) -> Shape:
+        """The shape of the model of these constructor arguments, which is not built. Raises UserError as it would."""
+        with torch.device("meta"):
+            return cls(vocab_size=vocab_size, outputs=outputs, vectors=None, **arguments).shape
+
+    @classmethod
+    def started(cls, first: Shape, outputs: int, **arguments) -> Shape:
+        """The shape of such a model that starts from the weights of one of the shape `first`. Raises UserError."""
+        raise UserError(f"{cls.__name__.lower()}: cannot start from another phase's model; leave 'from' out")
 
     @abstractmethod
     def embedding_parameters(self) -> Iterator[nn.Parameter]:
@@ -58,10 +76,6 @@ class Encoder(Model):
     @abstractmethod
     def encode(self, tokens: Tokens) -> Tensor:
         """One segment [B, N] -> states [B, H]; padding and the other rows of the batch have no influence."""
-
-    def forward(self, batch: Batch) -> Outputs:
-        state = self.encode(batch.segments[0])
-        return Outputs(self.head(state), cls=state)
 
 
 def count_parameters(model: Model) -> dict[str, int]:

@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError
 
 from kdpipe.errors import UserError, is_lack_of_memory
+from kdpipe.resources import is_folder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -26,7 +27,7 @@ def pretrained(auto: type, checkpoint: str, **config: Any) -> tuple[PreTrainedMo
     """
     from transformers import AutoConfig
 
-    _check_folder(checkpoint)
+    check_folder(checkpoint)
     safe = {"trust_remote_code": False}
     try:
         with quiet():
@@ -64,9 +65,10 @@ def quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _check_folder(checkpoint: str) -> None:
+def check_folder(checkpoint: str) -> None:
+    """Raises UserError for a folder that is no checkpoint."""
     folder = Path(checkpoint)
-    if not folder.is_dir():
+    if not is_folder(folder):
         if folder.is_absolute() or checkpoint.startswith("."):
             raise UserError(f"{checkpoint}: no such model folder")
         return

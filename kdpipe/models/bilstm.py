@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kdpipe.errors import UserError
 from kdpipe.models import Encoder
 from kdpipe.models._checks import check, one_of
 from kdpipe.models._head import classifier
-from kdpipe.types import Tokens
+from kdpipe.models._tables import table, token_vectors
+from kdpipe.types import Batch, Outputs, Shape, Tokens
 
 Channels = Literal["trained", "frozen", "multichannel"]
 _TABLES = {"trained": ("trained",), "frozen": ("frozen",), "multichannel": ("frozen", "trained")}
@@ -27,6 +29,8 @@ class BiLSTM(Encoder):
 
     width: of one token vector; "multichannel" (one frozen and one trained copy, joined) makes E = 2 width.
     vectors: float32 [V, width], or None: drawn from U[-0.25, 0.25]. The padding vector is and stays zero.
+    pooling: "last": the states above; "max": the largest of each unit over the tokens (Mukherjee and Awadallah 2019,
+        arXiv:1910.01769).
     Raises UserError for arguments that cannot be.
     """
 
@@ -34,30 +38,81 @@ class BiLSTM(Encoder):
 
     def __init__(self, vocab_size: int, outputs: int | None, vectors: np.ndarray | None = None, width: int = 300,
                  hidden: int = 150, fc: int = 200, dropout: float = 0.1, layers: int = 1,
-                 channels: Channels = "trained"):
+                 channels: Channels = "trained", pooling: Literal["last", "max"] = "last"):
         super().__init__()
         check("bilstm", {"width": width, "hidden": hidden, "fc": fc, "layers": layers}, {"dropout": dropout})
         one_of("bilstm", "channels", channels, _TABLES)
-        start = _start(vocab_size, width, vectors)
-        self.tables = nn.ModuleDict({name: _table(start, trained=name == "trained") for name in _TABLES[channels]})
+        one_of("bilstm", "pooling", pooling, ("last", "max"))
+        start = token_vectors("bilstm", vocab_size, width, vectors)
+        self.tables = nn.ModuleDict({name: table(start, trained=name == "trained") for name in _TABLES[channels]})
         widths = [width * len(self.tables), *[2 * hidden] * (layers - 1)]
         self.layers = nn.ModuleList(_BothWays(w, hidden) for w in widths)
-        self.state_width = 2 * hidden
+        self.state_width, self.outputs, self.pooling = 2 * hidden, outputs or 0, pooling
         self.head = None if outputs is None else classifier(self.state_width, fc, outputs, dropout)
 
+    @property
+    def shape(self) -> Shape:
+        """Every layer has the width 2H; the vectors that the first one reads, E."""
+        width = sum(table.embedding_dim for table in self.tables.values())
+        return Shape(len(self.layers), self.state_width, width, self.outputs,
+                     frozenset({"logits", "cls", "hidden", "vectors"}))
+
+    def forward(self, batch: Batch, parts: Collection[str] = ()) -> Outputs:
+        """One segment [B, N] -> logits [B, C], the state of each layer and, where asked for, those of the tokens."""
+        tokens = batch.segments[0]
+        if "vectors" in parts:
+            vectors = self._vectors(tokens.ids)
+            vectors = vectors if vectors.requires_grad else vectors.requires_grad_()
+            with _twice_differentiable():
+                pooled, hidden = self._run(tokens, vectors.transpose(0, 1), parts)
+        else:
+            vectors, (pooled, hidden) = None, self._run(tokens, self._vectors(tokens.ids.t()), parts)
+        hidden = {layer: states.transpose(0, 1) for layer, states in hidden.items()} if "hidden" in parts else None
+        return Outputs(self.head(pooled[len(self.layers)]), pooled, hidden, mask=tokens.mask, vectors=vectors)
+
     def encode(self, tokens: Tokens) -> Tensor:
-        """Token ids [B, N] -> [last forward; last backward state], [B, 2H]."""
-        ids, lengths = tokens.ids.t(), tokens.mask.sum(1)
-        mirror = _mirror(lengths, len(ids))
-        states = torch.cat([table(ids) for table in self.tables.values()], dim=-1)
-        for layer in self.layers[:-1]:
-            ahead, behind = layer(states, mirror)
-            states = torch.cat([ahead, _reorder(behind, mirror)], dim=-1)
-        last = (lengths - 1) * len(lengths) + torch.arange(len(lengths), device=lengths.device)
-        return torch.cat([_rows(s).index_select(0, last) for s in self.layers[-1](states, mirror)], dim=-1)
+        """Token ids [B, N] -> [last forward; last backward state] or the largest states, [B, 2H]."""
+        return self._run(tokens, self._vectors(tokens.ids.t()), ())[0][len(self.layers)]
+
+    def _vectors(self, ids: Tensor) -> Tensor:
+        return torch.cat([table(ids) for table in self.tables.values()], dim=-1)
+
+    def _run(self, tokens: Tokens, vectors: Tensor,
+             parts: Collection[str]) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
+        """Token vectors [N, B, E] -> the text's state [B, 2H] and the tokens' states [N, B, 2H] of each layer.
+
+        Only the last layer's state is made unless "cls" is asked for, the tokens' states of the last one only for
+        "hidden".
+        """
+        lengths = tokens.mask.sum(1)
+        mirror, last = _mirror(lengths, len(vectors)), len(self.layers)
+        end = (lengths - 1) * len(lengths) + torch.arange(len(lengths), device=lengths.device)
+        hidden, pooled = {0: vectors}, {}
+        for i, layer in enumerate(self.layers, start=1):
+            ahead, behind = layer(hidden[i - 1], mirror)
+            if i < last or "hidden" in parts or self.pooling == "max":
+                hidden[i] = torch.cat([ahead, _reorder(behind, mirror)], dim=-1)
+            if i == last or "cls" in parts:
+                pooled[i] = (_largest(hidden[i], tokens.mask) if self.pooling == "max" else
+                             torch.cat([_rows(s).index_select(0, end) for s in (ahead, behind)], dim=-1))
+        return pooled, hidden
 
     def embedding_parameters(self) -> Iterator[nn.Parameter]:
         return self.tables.parameters()
+
+
+@contextmanager
+def _twice_differentiable() -> Iterator[None]:
+    """PyTorch's own LSTM inside: those of oneDNN and cuDNN have no second derivative."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # oneDNN's flags speak of Intel's GPUs
+        with torch.backends.mkldnn.flags(enabled=False), torch.backends.cudnn.flags(enabled=False):
+            yield
+
+
+def _largest(states: Tensor, mask: Tensor) -> Tensor:
+    """States [N, B, H] -> the largest of each unit over the real tokens [B, H]."""
+    return states.masked_fill(~mask.t()[..., None], -torch.inf).amax(0)
 
 
 class _BothWays(nn.Module):
@@ -89,17 +144,3 @@ def _reorder(states: Tensor, places: Tensor) -> Tensor:
 
 def _rows(states: Tensor) -> Tensor:
     return states.reshape(-1, states.shape[-1])
-
-
-def _start(vocab_size: int, width: int, vectors: np.ndarray | None) -> Tensor:
-    """Token vectors before training, [V, width]; row 0, the padding, is zero."""
-    if vectors is not None and vectors.shape != (vocab_size, width):
-        raise UserError(f"bilstm: vectors of {vectors.shape[0]} tokens and width {vectors.shape[1]}, "
-                        f"the vocabulary has {vocab_size} tokens and the model width = {width}; make them equal")
-    start = torch.empty(vocab_size, width).uniform_(-0.25, 0.25) if vectors is None else torch.tensor(vectors)
-    start[0] = 0
-    return start
-
-
-def _table(start: Tensor, trained: bool) -> nn.Embedding:
-    return nn.Embedding.from_pretrained(start.clone(), freeze=not trained, padding_idx=0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from kdpipe.errors import UserError, did_you_mean
 from kdpipe.models import PIPELINE, Encoder, Model
 from kdpipe.models._checks import check
 from kdpipe.models._head import classifier
-from kdpipe.types import Batch, Outputs
+from kdpipe.types import Batch, Outputs, Shape
 
 HEAD = "siamese.safetensors"  # the head's weights, beside those that the encoder saves for itself
 
@@ -41,13 +41,25 @@ class Siamese(Model):
 
     def _assemble(self, encoder: Encoder, outputs: int, fc: int, dropout: float) -> None:
         check("siamese", {"fc": fc}, {"dropout": dropout})
-        self.encoder, self.reads, self.half = encoder, encoder.reads, encoder.half
+        self.encoder, self.reads, self.half, self.outputs = encoder, encoder.reads, encoder.half, outputs
         self.head = classifier(4 * encoder.state_width, fc, outputs, dropout)
 
-    def forward(self, batch: Batch) -> Outputs:
+    @property
+    def shape(self) -> Shape:
+        """One layer of width 4H."""
+        return _shape(4 * self.encoder.state_width, self.outputs)
+
+    @classmethod
+    def shape_for(cls, vocab_size: int, outputs: int, encoder: Mapping[str, Any] | str = "bilstm", fc: int = 200,
+                  dropout: float = 0.1) -> Shape:
+        part, arguments = _part(encoder)
+        check("siamese", {"fc": fc}, {"dropout": dropout})
+        return _shape(4 * part.shape_for(vocab_size, None, **arguments).width, outputs)
+
+    def forward(self, batch: Batch, parts: Collection[str] = ()) -> Outputs:
         """Two segments [B, N1], [B, N2] -> logits [B, C] and f [B, 4H]."""
         state = compare(*(self.encoder.encode(tokens) for tokens in batch.segments))
-        return Outputs(self.head(state), cls=state)
+        return Outputs(self.head(state), cls={1: state})
 
     def embedding_parameters(self) -> Iterator[nn.Parameter]:
         return self.encoder.embedding_parameters()
@@ -69,6 +81,10 @@ class Siamese(Model):
                         outputs, fc, dropout)
         model.head.load_state_dict(load_file(folder / HEAD))
         return model
+
+
+def _shape(width: int, outputs: int) -> Shape:
+    return Shape(1, width, width, outputs, frozenset({"logits", "cls"}))
 
 
 def compare(first: Tensor, second: Tensor) -> Tensor:

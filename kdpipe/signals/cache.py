@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from kdpipe.errors import UserError
 from kdpipe.idset import IdSet, Places, halves, join
 from kdpipe.progress import bar
 from kdpipe.store import Store
-from kdpipe.types import SignalSource
+from kdpipe.types import Ragged, SignalSource, Values
 from kdpipe.workers import cores
 
 SHARD = 2048  # rows of a part; a killed run may have to ask two of them again, the one computed and the one written
@@ -40,33 +40,40 @@ class Cache:
     store: Store
     fingerprint: str
     open_source: Callable[[], SignalSource]
-    width: int  # values of a row: C for logits
+    outputs: int  # C: the values of a row's logits
     made_by: dict[str, str]
     shard: int = SHARD
     asked: int = 0  # rows that the inner source was asked for, since this object was made
     source: SignalSource | None = None  # since the first such row
 
-    def stored(self, signal: str) -> Places:
-        """Where the ids of all stored rows lie (a row written by two processes at once stands twice)."""
-        return Places(self._load(signal, values=False)[0])
+    def stored(self, *signals: str) -> list[Places]:
+        """Where the ids of all rows stored of each signal lie (a row written by two processes at once stands twice)."""
+        return [Places(self._load(signal, values=False)[0]) for signal in signals]
 
-    def missing(self, rows: pa.Table, stored: Places, seen: IdSet | None = None) -> pa.Table:
-        """The rows, each id once, that are neither stored nor seen before; now they are seen."""
+    def missing(self, rows: pa.Table, stored: Sequence[Places], seen: IdSet | None = None) -> pa.Table:
+        """The rows, each id once, that one of the signals lacks and that were not seen before; now they are seen."""
         ids = halves(rows["id"])
-        lacking = np.flatnonzero(stored.find(ids) < 0)
+        lacking = np.flatnonzero(np.logical_or.reduce([places.find(ids) < 0 for places in stored]))
         new = (IdSet() if seen is None else seen).add(ids[lacking])
         return rows.take(pa.array(lacking[new]))
 
-    def fill(self, signal: str, tables: Iterable[pa.Table], total: int | None = None, title: str = "teach") -> int:
-        """Ask for all rows of the tables that are missing; the number asked.
+    def fill(self, signals: str | Sequence[str], tables: Iterable[pa.Table], total: int | None = None,
+             title: str = "teach", besides: Sequence[str] = ()) -> int:
+        """Ask for all rows of the tables that one of the signals lacks; the number asked.
 
-        Tokenising the next shard, computing this one and writing the last one overlap. Each shard is one part,
-        stored as soon as it is computed. Raises UserError naming the rows whose values are not finite.
+        Tokenising the next shard, computing this one and writing the last one overlap. Each shard is one part of each
+        signal, stored as soon as it is computed, and holds the rows that this signal lacked.
+        besides: signals that no row is asked for, kept of the rows that are asked anyway.
+        Raises UserError naming the rows whose values are not finite.
         """
-        lacking = _shards(self._lacking(signal, tables), self.shard)
+        signals = (signals,) if isinstance(signals, str) else tuple(signals)
+        stored = self.stored(*signals)
+        lacking = _shards(self._lacking(stored, tables), self.shard)
         first = next(lacking, None)
         if first is None:
             return 0
+        besides = [signal for signal in besides if signal not in signals]
+        signals, stored = (*signals, *besides), [*stored, *self.stored(*besides)]
         self.source = source = self.source or self.open_source()
         asked = 0
         with ThreadPoolExecutor(1) as ahead, ThreadPoolExecutor(1) as behind, bar(title, total or 0) as advance:
@@ -75,10 +82,11 @@ class Cache:
                 following = next(lacking, None)
                 encoded = ready.result()
                 ready = ahead.submit(source.prepare, following) if following is not None else None
-                values = source.compute(signal, encoded)
-                _check_finite(signal, rows, values)
+                values = source.compute(signals, encoded)
+                for signal in signals:
+                    _check_finite(signal, rows, values[signal])
                 _wait(written)
-                written = behind.submit(self._write, signal, rows["id"], values)
+                written = behind.submit(self._write, stored, rows["id"], values)
                 asked += len(rows)
                 advance(len(rows))
                 rows = following
@@ -86,17 +94,24 @@ class Cache:
         self.asked += asked
         return asked
 
-    def ask(self, signal: str, rows: pa.Table) -> np.ndarray:
-        """Rows [n] -> float32 [n, width], in their order; what is missing is asked first."""
-        place, values = self._look_up(signal, rows["id"])
-        if (place < 0).any():
-            del values  # all of them are read again
-            self.fill(signal, [rows], int((place < 0).sum()))
-            return self.read(signal, rows["id"])
-        return np.take(values, place, axis=0)
+    def ask(self, signal: str, rows: pa.Table) -> Values:
+        """Rows [n] -> their values, in their order; what is missing is asked first."""
+        return self.ask_all([signal], rows)[signal]
 
-    def read(self, signal: str, ids: pa.ChunkedArray) -> np.ndarray:
-        """Values of rows that are all stored, joined by id: float32 [n, width]. Raises UserError otherwise."""
+    def ask_all(self, signals: Sequence[str], rows: pa.Table, besides: Sequence[str] = ()) -> dict[str, Values]:
+        """`ask` for several signals, by one forward pass for each row that lacks any of them."""
+        found = {signal: self._look_up(signal, rows["id"]) for signal in signals}
+        lacking = np.zeros(len(rows), bool)
+        for place, _ in found.values():
+            lacking |= place < 0
+        if lacking.any():
+            found.clear()
+            self.fill(signals, [rows], int(lacking.sum()), besides=besides)
+            return {signal: self.read(signal, rows["id"]) for signal in signals}
+        return {signal: _take(values, place) for signal, (place, values) in found.items()}
+
+    def read(self, signal: str, ids: pa.ChunkedArray) -> Values:
+        """Values of rows that are all stored, joined by id. Raises UserError otherwise."""
         place, values = self._look_up(signal, ids)
         if not len(values):
             raise UserError(f"teacher {self.fingerprint} has said nothing yet; run the teach stage")
@@ -105,52 +120,91 @@ class Cache:
                 f"{(place < 0).sum()} of {len(place)} rows have no stored {signal} of teacher "
                 f"{self.fingerprint}; run the teach stage"
             )
-        return np.take(values, place, axis=0)
+        return _take(values, place)
 
-    def _look_up(self, signal: str, ids: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
-        """Where the values of each id are, -1 where nowhere [n], and all stored values [stored, width]."""
+    def _look_up(self, signal: str, ids: pa.ChunkedArray) -> tuple[np.ndarray, Values]:
+        """Where the values of each id are, -1 where nowhere [n], and all stored values."""
         stored, values = self._load(signal)
         return join(stored, [halves(chunk) for chunk in ids.chunks]), values
 
-    def _load(self, signal: str, values: bool = True) -> tuple[np.ndarray, np.ndarray]:
-        """All stored ids, uint64 [n, 2], and their values, float32 [n, width], or none of these.
+    def _load(self, signal: str, values: bool = True) -> tuple[np.ndarray, Values]:
+        """All stored ids, uint64 [n, 2], and their values, or none of these.
 
         Copied part by part into arrays that grow in place: the parts together would take as much memory again.
         """
-        ids, found, n = np.empty((0, 2), np.uint64), np.empty((0, self.width), np.float32), 0
-        folder = self.store.signals(self.fingerprint, signal)
-        for part in self.store.scan(folder, None if values else ["id"], ahead=2 * cores()):
-            more = n + len(part)
-            if more > len(ids):
-                room = max(more, len(ids) * 5 // 4)
-                ids.resize((room, 2), refcheck=False)
-                found.resize((room if values else 0, self.width), refcheck=False)
-            ids[n:more] = halves(part["id"])
+        ids, found, lengths = _Growing(np.uint64, 2), None, []
+        for part in self.store.scan(self.store.signals(self.fingerprint, signal), None if values else ["id"],
+                                    ahead=2 * cores()):
+            ids.add(halves(part["id"]))
             if values:
-                found[n:more] = self._values(part)
-            n = more
-        return ids[:n], found[:n]
+                here = row_values(part)
+                flat = here.flat[:, None] if isinstance(here, Ragged) else self._checked(signal, here)
+                found = found or _Growing(flat.dtype, flat.shape[1])
+                found.add(flat)
+                lengths += [here.lengths] if isinstance(here, Ragged) else []
+        known = found.rows() if found else np.empty((0, self.outputs), np.float32)
+        if lengths:
+            known = Ragged(known[:, 0], np.concatenate([[0], np.cumsum(np.concatenate(lengths))]))
+        return ids.rows(), known
 
-    def _values(self, part: pa.Table) -> np.ndarray:
-        column = part["values"].combine_chunks()
-        if column.type.list_size != self.width:
-            raise UserError(
-                f"teacher {self.fingerprint}: stored rows have {column.type.list_size} values, "
-                f"{self.width} are needed (number of classes)"
-            )
-        return column.flatten().to_numpy().reshape(-1, self.width)
+    def _checked(self, signal: str, values: np.ndarray) -> np.ndarray:
+        if signal == "logits" and values.shape[1] != self.outputs:
+            raise UserError(f"teacher {self.fingerprint}: stored rows have {values.shape[1]} values, {self.outputs} "
+                            "are needed (number of classes)")
+        return values
 
-    def _lacking(self, signal: str, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-        stored, seen = self.stored(signal), IdSet()
+    def _lacking(self, stored: Sequence[Places], tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+        seen = IdSet()
         for table in tables:
             lacking = self.missing(table, stored, seen)
             if len(lacking):
                 yield lacking
 
-    def _write(self, signal: str, ids: pa.ChunkedArray, values: np.ndarray) -> None:
-        flat = pa.array(np.ascontiguousarray(values, np.float32).reshape(-1))
-        table = pa.table({"id": ids, "values": pa.FixedSizeListArray.from_arrays(flat, self.width)})
-        self.store.write_part(self.store.signals(self.fingerprint, signal), table, {**self.made_by, "signal": signal})
+    def _write(self, stored: Sequence[Places], ids: pa.ChunkedArray, values: Mapping[str, Values]) -> None:
+        for places, (signal, of_all) in zip(stored, values.items(), strict=True):
+            new = np.flatnonzero(places.find(halves(ids)) < 0)
+            here, those = (ids, of_all) if len(new) == len(ids) else (ids.take(pa.array(new)), _take(of_all, new))
+            if len(new):
+                table = pa.table({"id": here, "values": _column(those)})
+                folder = self.store.signals(self.fingerprint, signal)
+                self.store.write_part(folder, table, {**self.made_by, "signal": signal})
+
+
+class _Growing:
+    """Rows that come one after the other, [n, width], in one array that grows in place."""
+
+    def __init__(self, dtype: np.dtype, width: int):
+        self.values, self.n = np.empty((0, width), dtype), 0
+
+    def add(self, rows: np.ndarray) -> None:
+        more = self.n + len(rows)
+        if more > len(self.values):
+            self.values.resize((max(more, len(self.values) * 5 // 4), self.values.shape[1]), refcheck=False)
+        self.values[self.n:more] = rows
+        self.n = more
+
+    def rows(self) -> np.ndarray:
+        return self.values[:self.n]
+
+
+def row_values(part: pa.Table) -> Values:
+    """The values of a part's rows: [n, width], or Ragged where longer rows have more of them."""
+    column = part["values"].combine_chunks()
+    if pa.types.is_fixed_size_list(column.type):
+        return column.flatten().to_numpy().reshape(len(part), column.type.list_size)
+    offsets = column.offsets.to_numpy().astype(np.int64)
+    return Ragged(column.flatten().to_numpy(), offsets - offsets[0])
+
+
+def _column(values: Values) -> pa.Array:
+    if isinstance(values, Ragged):
+        return pa.LargeListArray.from_arrays(pa.array(values.offsets), pa.array(values.flat))
+    flat = pa.array(np.ascontiguousarray(values).reshape(-1))
+    return pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+
+
+def _take(values: Values, rows: np.ndarray) -> Values:
+    return values.take(rows) if isinstance(values, Ragged) else np.take(values, rows, axis=0)
 
 
 def _shards(tables: Iterable[pa.Table], size: int) -> Iterator[pa.Table]:
@@ -166,8 +220,18 @@ def _shards(tables: Iterable[pa.Table], size: int) -> Iterator[pa.Table]:
         yield pa.concat_tables(held)
 
 
-def _check_finite(signal: str, rows: pa.Table, values: np.ndarray) -> None:
-    bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
+_TOO_LARGE = "; or they are beyond 65,504, the most that float16 holds: states = \"fp32\" keeps them in float32"
+
+
+def _numbers(values: Values) -> np.ndarray:
+    return values.flat if isinstance(values, Ragged) else values
+
+
+def _check_finite(signal: str, rows: pa.Table, values: Values) -> None:
+    wrong = ~np.isfinite(_numbers(values))
+    if not wrong.any():
+        return
+    bad = np.flatnonzero(np.add.reduceat(wrong, values.offsets[:-1]) if isinstance(values, Ragged) else wrong.any(1))
     if len(bad):
         shown = "; ".join(
             f"{rows['id'][int(i)].as_py().hex()} {rows['text_a'][int(i)].as_py()[:60]!r}" for i in bad[:5]
@@ -176,6 +240,7 @@ def _check_finite(signal: str, rows: pa.Table, values: np.ndarray) -> None:
             f"the teacher's {signal} are NaN or infinite for {len(bad)} rows: {shown}"
             f"{' ...' if len(bad) > 5 else ''}; nothing of this shard was stored; "
             "look at these texts, or at the teacher's weights (a teacher trained with too high a rate?)"
+            f"{_TOO_LARGE if _numbers(values).dtype == np.float16 else ''}"
         )
 
 

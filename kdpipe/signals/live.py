@@ -1,9 +1,10 @@
-"""A live model as a source of signals: rows -> logits by a forward pass."""
+"""A live model as a source of signals: rows -> logits and states by a forward pass."""
 
 from __future__ import annotations
 
 import copy
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,14 +14,15 @@ import pyarrow as pa
 from kdpipe.errors import UserError
 from kdpipe.modelfolder import Loaded
 from kdpipe.progress import say
-from kdpipe.types import Encoded
+from kdpipe.signals.kinds import Signal, signal
+from kdpipe.types import Encoded, Outputs, Ragged, Values
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
     from kdpipe.models import Model
 
-SIGNALS = ("logits",)
 COMPARED = 256  # rows, spread over the first shard, on which int8 is held against fp32
 _LEAST_WIDTH = 64  # of a linear layer that is worth int8: the classifier stays as it is
 
@@ -70,12 +72,26 @@ class Agreement:
         return f"{same}logits differ by {self.mean:.2g} on average, by {self.largest:.2g} at most ({self.rows} rows)"
 
 
+@dataclass(frozen=True)
+class Rounding:
+    """What it costs to keep states in float16: distances from float32, and the largest number."""
+
+    mean: float
+    largest: float
+    of: float
+
+    def __str__(self) -> str:
+        return (f"float16 differs from float32 by {self.mean:.2g} on average, by {self.largest:.2g} at most "
+                f"(largest number {self.of:.3g})")
+
+
 class Live:
     """Asks a loaded model. Logits come in the order of the task's classes, float32.
 
     compute: what `compute_type` says of the device, or "int8" on a CPU: 8-bit weights (a scale for each output) and
     inputs (a scale for each batch, so the last digits of a row depend on the rows that it is asked with). How far it
     is from fp32 is measured on some of the first rows that are asked, said, and kept in `agreement`.
+    rounding: by signal, what keeping the first rows in float16 cost.
     """
 
     def __init__(self, loaded: Loaded, fingerprint: str, device: str = "cpu", compute: str | None = None):
@@ -84,27 +100,107 @@ class Live:
         self.dtype = _dtype(self.type)
         self.model = _in_int8(loaded.model.to(device)) if self.type == "int8" else loaded.model.to(device)
         self.agreement: Agreement | None = None
+        self.rounding: dict[str, Rounding] = {}
 
     def prepare(self, rows: pa.Table) -> Encoded:
         """Rows [n] -> token ids; needs no model."""
         return self.loaded.vocab.encode(rows, self.loaded.max_length)
 
-    def compute(self, signal: str, encoded: Encoded) -> np.ndarray:
-        """Encoded rows [n] -> float32 [n, C]."""
-        if signal not in SIGNALS:
-            raise UserError(f"no signal '{signal}'; a live model says {', '.join(SIGNALS)}")
-        logits = self._logits(self.model, encoded)
+    def compute(self, signals: Sequence[str], encoded: Encoded) -> dict[str, Values]:
+        """Encoded rows [n] -> the values of each signal, as kdpipe.signals.kinds keeps them."""
+        asked = [signal(name) for name in signals]
+        found = self._values(self.model, encoded, asked)
         if self.model is not self.loaded.model and self.agreement is None and len(encoded):
-            some = np.unique(np.linspace(0, len(encoded) - 1, COMPARED).astype(int))
-            self.agreement = _agreement(logits[some], self._logits(self.loaded.model, encoded.take(some)))
-            say(f"teacher {self.fingerprint} in {self.type}: {self.agreement}")
-        return logits
+            self._compare(encoded)
+        return found
 
-    def _logits(self, model: Model, encoded: Encoded) -> np.ndarray:
-        from kdpipe.train import predict
+    def _compare(self, encoded: Encoded) -> None:
+        some = encoded.take(np.unique(np.linspace(0, len(encoded) - 1, COMPARED).astype(int)))
+        cheap, exact = (self._values(model, some, [signal("logits")])["logits"]
+                        for model in (self.model, self.loaded.model))
+        self.agreement = _agreement(cheap, exact)
+        say(f"teacher {self.fingerprint} in {self.type}: {self.agreement}")
 
-        logits = predict(model, encoded, device=self.device, dtype=self.dtype)
-        return np.ascontiguousarray(logits[:, list(self.loaded.order)])
+    def _values(self, model: Model, encoded: Encoded, asked: Sequence[Signal]) -> dict[str, Values]:
+        from kdpipe.train import answers
+
+        parts = frozenset("vectors" if s.part in _SLOPES else s.part for s in asked) - {"logits"}
+        plan, found = [np.empty(0, np.int64)], {s: [] for s in asked}
+        for rows, said in answers(model, encoded, parts, device=self.device, dtype=self.dtype):
+            plan.append(rows)
+            if said.logits is not None:
+                said.logits = said.logits[:, list(self.loaded.order)]
+            if "vectors" in parts:
+                said.gradient, said.saliency = slopes(said)
+            for s in asked:
+                exact = values(s, said)
+                found[s].append(kept := exact.to(_torch_type(s)).cpu())
+                if s.dtype == np.float16 and s.name not in self.rounding and exact.numel():
+                    self.rounding[s.name] = _rounding(exact, kept)
+        back = np.argsort(np.concatenate(plan))
+        lengths = encoded.segments[0].lengths
+        return {s.name: _in_order(s, pieces, plan, back, lengths) for s, pieces in found.items()}
+
+
+_SLOPES = ("gradient", "saliency")
+
+
+def slopes(said: Outputs) -> tuple[Tensor, Tensor]:
+    """The slope of the largest logit, or of the score, by the token vectors [B, N, E]; its product with them [B, N]."""
+    import torch
+
+    top = said.logits.max(-1).values if said.logits.shape[-1] > 1 else said.logits.squeeze(-1)
+    slope, = torch.autograd.grad(top.sum(), said.vectors)
+    return slope, (slope * said.vectors.detach()).sum(-1)
+
+
+def values(s: Signal, said: Outputs) -> Tensor:
+    """A signal of a batch: [B, d]; flat, row behind row, where longer rows have more values."""
+    import torch
+
+    if s.part == "logits":
+        return said.logits.float()
+    if s.part == "cls":
+        return torch.stack([said.cls[i] for i in sorted(said.cls)], 1).flatten(1).float()
+    if s.part == "boundaries":
+        bits = torch.stack([said.boundaries[i] for i in sorted(said.boundaries)], 1)
+        return torch.from_numpy(np.packbits(bits.cpu().numpy(), axis=-1)).flatten(1)
+    if s.part == "hidden":
+        return said.hidden[s.layer][said.mask].flatten().float()
+    if s.part == "attention":
+        scores = said.attention[s.layer]
+        return scores[block(said.mask).expand_as(scores)].float()
+    return getattr(said, s.part)[said.mask].flatten().float()
+
+
+def block(mask: Tensor) -> Tensor:
+    """Real tokens [B, N] -> real pairs of them [B, 1, N, N]."""
+    return mask[:, None, :, None] & mask[:, None, None, :]
+
+
+def _in_order(s: Signal, pieces: list[Tensor], plan: list[np.ndarray], back: np.ndarray, lengths: np.ndarray) -> Values:
+    """Pieces of the planned batches -> the rows in the order in which they were given."""
+    import torch
+
+    if not s.ragged:
+        return torch.cat(pieces).numpy()[back] if pieces else np.empty((0, 0), s.dtype)
+    flat = torch.cat(pieces).numpy() if pieces else np.empty(0, s.dtype)
+    n = lengths[np.concatenate(plan)]
+    tokens = n * n if s.part == "attention" else n
+    each = tokens * (len(flat) // max(1, int(tokens.sum())))
+    return Ragged(flat, np.concatenate([[0], np.cumsum(each)])).take(back)
+
+
+def _rounding(exact: Tensor, kept: Tensor) -> Rounding:
+    apart = (exact.cpu() - kept.float()).abs()
+    return Rounding(float(apart.mean()), float(apart.max()), float(exact.abs().max()))
+
+
+def _torch_type(s: Signal) -> torch.dtype:
+    import torch
+
+    return {np.dtype(np.float16): torch.float16, np.dtype(np.float32): torch.float32,
+            np.dtype(np.uint8): torch.uint8}[s.dtype]
 
 
 def _agreement(found: np.ndarray, exact: np.ndarray) -> Agreement:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kdpipe import catalog
 from kdpipe.errors import UserError, did_you_mean
-from kdpipe.resources import folder
+from kdpipe.resources import folder, is_file, is_folder
 from kdpipe.tasks import _taskfile, metrics
 from kdpipe.tasks._taskfile import Source
 
@@ -29,13 +29,13 @@ def find(ref: str | Path) -> Source:
     Raises UserError where there is no such task, with the nearest name, or with the faults of its task file.
     """
     path, shipped = Path(ref).expanduser(), available()
-    if (path / "task.toml").is_file():
+    if is_file(path / "task.toml"):
         return _taskfile.read(path / "task.toml")
     if str(ref) in shipped:
         return _taskfile.read(shipped[str(ref)])
-    if path.is_file():
+    if is_file(path):
         return _file(path)
-    if path.is_dir():
+    if is_folder(path):
         raise UserError(f"{path}: no task.toml in this folder")
     if path.suffix or len(path.parts) > 1:
         raise UserError(f"{path}: no such file")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 from kdpipe import catalog
 from kdpipe.errors import UserError, did_you_mean
+from kdpipe.resources import is_file, is_folder, toml
 from kdpipe.tasks import Reader, metrics
 from kdpipe.tasks._keys import Faults, Policy, arguments, valid_keys
 from kdpipe.types import Kind
@@ -53,10 +53,10 @@ def read(path: Path) -> Source:
 
 def _toml(path: Path) -> dict[str, Any]:
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        raw = toml(path.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError as e:
         raise UserError(f"{path}: byte {e.start} is not UTF-8; save the task file as UTF-8") from None
-    except tomllib.TOMLDecodeError as e:
+    except ValueError as e:
         raise UserError(f"{path}: not TOML: {e}") from None
     if isinstance(raw.get("labels"), list):  # labels = [0, 1] means the labels "0" and "1"
         raw["labels"] = [str(label) if type(label) is int else label for label in raw["labels"]]
@@ -106,7 +106,7 @@ def _files(here: Path, said: Mapping[str, Any], faults: Faults) -> dict[str, Pat
     folder = _expanded("folder", said.get("folder", "."), faults)
     if folder is None:
         return {}
-    if not (here / folder).is_dir():
+    if not is_folder(here / folder):
         faults.at("folder", f"no folder {here / folder}")
         return {}
     files = {}
@@ -114,7 +114,7 @@ def _files(here: Path, said: Mapping[str, Any], faults: Faults) -> dict[str, Pat
         path = _expanded(split, said.get(split), faults)
         if path is not None:
             files[split] = here / folder / path
-            if not files[split].is_file():
+            if not is_file(files[split]):
                 faults.at(split, f"no file {files[split]}")
     return files
 

@@ -63,6 +63,8 @@ def test_a_disk_that_fills_up_during_a_stage(forks, undisturbed, tmp_path, stage
         for share in [n / 10 for n in range(10)] if LONG else (0.5,):
             remount(disk, f"size={max(has + int(needs * share), 4096) // 4096 * 4096}")
             done = forks.one(store=str(store), stages=[stage])
+            if share > 0.5 and done["status"] == 0:  # what the tries before had kept left room enough
+                break
             said_plainly(done, "the disk is full", "No space left")
             check_whole(store)
             assert not [p for p in store.rglob(".tmp-*")], "what was begun is taken away"

@@ -118,7 +118,7 @@ def test_another_order_of_the_tasks_labels_asks_for_every_row(tmp_path, tiny_rec
 def test_another_compute_type_asks_for_every_row(tiny_recipe, tiny_task, taught, brought, other):
     """On a GPU the same weights answer in another arithmetic. Here only the key of such a teacher is made."""
     job = job_of(tiny_recipe, tiny_task, taught, brought)
-    here = teacher_of(job, job.recipe.final, 0)
+    here = teacher_of(job, job.recipe.final.teacher, 0)
     asked = job.recipe.named("teacher")
     keys = [modelfolder.fingerprint(brought, job.recipe.task.labels, asked.max_length, compute, asked.label_names)
             for compute in (compute_type("cpu"), other)]

@@ -39,7 +39,7 @@ def check_rows(tiny_recipe, tiny_task, store: Path) -> None:
     """By the cache and by SQL each row is there once, the same to both, and what its teacher says of it alone."""
     wanted = set()
     for job in jobs(tiny_recipe, tiny_task, store):
-        cache = teacher_of(job, job.recipe.final, 0)
+        cache = teacher_of(job, job.recipe.final.teacher, 0)
         ids = transfer.read(Store(str(store)), transfer_key(job, job.recipe.final), ["id"])["id"]
         values = cache.read("logits", ids)
         assert values.shape == (len(ids), 2)

@@ -1,0 +1,109 @@
+"""A phase's networks as shapes, and its loss terms bound to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from kdpipe import catalog, modelfolder
+from kdpipe.errors import UserError
+from kdpipe.schedules import as_schedule
+from kdpipe.schema import Part, Phase, Recipe
+from kdpipe.types import Shape
+
+if TYPE_CHECKING:
+    from kdpipe.train import Term
+
+_SOME = 3  # tokens of a vocabulary that is not there yet: no shape depends on how many there are
+
+
+def shape_of(recipe: Recipe, phase: Phase) -> Shape:
+    """What is known of a phase's network before it is there. Raises UserError for arguments that cannot be."""
+    if phase.checkpoint is not None:
+        return modelfolder.shape(modelfolder.find(phase.checkpoint), recipe.task.outputs)
+    part = recipe.model_part(phase)
+    return _shape(recipe, part.name, part.arguments)
+
+
+def _shape(recipe: Recipe, name: str, arguments: Mapping[str, Any]) -> Shape:
+    part, outputs = catalog.find("models", name), recipe.task.outputs
+    if "from" in arguments:
+        first = shape_of(recipe, recipe.named(arguments["from"]))
+        return part.started(first, outputs, **{k: v for k, v in arguments.items() if k != "from"})
+    return part.shape_for(vocab_size=_SOME, outputs=outputs, **found(arguments))
+
+
+def found(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The same arguments with every checkpoint, an encoder's too, as a folder of this machine."""
+    return {
+        k: str(modelfolder.find(v)) if k == "checkpoint" and v else found(v) if isinstance(v, dict) else v
+        for k, v in arguments.items()
+    }
+
+
+def teacher_shape(recipe: Recipe, phase: Phase) -> Shape | None:
+    """The shape of the one teacher; several can say logits alone together."""
+    shapes = [shape_of(recipe, recipe.named(name)) for name in phase.asks]
+    if len(shapes) > 1:
+        return replace(shapes[0], gives=frozenset({"logits"}))
+    return shapes[0] if shapes else None
+
+
+def bind(recipe: Recipe, phase: Phase) -> list[Term]:
+    """The loss terms of a phase, ready for its networks. Raises UserError with every fault."""
+    from kdpipe.train import Term
+
+    student, teacher = shape_of(recipe, phase), teacher_shape(recipe, phase)
+    terms, faults = [], []
+    for i, part in enumerate(phase.loss):
+        try:
+            objective = catalog.find("objectives", part.name)(**part.without("weight").arguments)
+            faults += [f"loss[{i}]: {fault}" for fault in _unfit(recipe, phase, part, objective, student, teacher)]
+            if not faults:
+                objective.bind(student, teacher)
+            terms.append(Term(objective, as_schedule(part.arguments.get("weight", 1.0))))
+        except UserError as e:
+            faults += [f"loss[{i}]: {fault}" for fault in e.faults]
+    if faults:
+        raise UserError(faults)
+    return terms
+
+
+def _unfit(recipe: Recipe, phase: Phase, part: Part, objective: Any, student: Shape, teacher: Shape | None
+           ) -> list[str]:
+    """Why two networks cannot be held against each other by an objective, before any layer is named."""
+    faults = []
+    if lacking := objective.reads - student.gives:
+        faults.append(f"'{part.name}' reads the student's {', '.join(sorted(lacking))}; "
+                      f"'{recipe.model_part(phase).name}' says {', '.join(sorted(student.gives))}")
+    gives = frozenset() if teacher is None else teacher.gives | (_SLOPES if "vectors" in teacher.gives else frozenset())
+    if teacher is not None and not teacher.outputs and "logits" in objective.needs:
+        faults.append(f"'{part.name}' reads the teacher's logits, and {phase.asks[0]} has no classification head; "
+                      'fine-tune it first: give that phase model = { name = "bert", checkpoint = "..." } instead of '
+                      "checkpoint")
+    elif teacher is not None and (lacking := objective.needs - gives):
+        faults.append(f"'{part.name}' reads the teacher's {', '.join(sorted(lacking))}; "
+                      f"{' and '.join(phase.asks)} say{'s' if len(phase.asks) == 1 else ''} "
+                      f"{', '.join(sorted(gives - {'vectors'}))}")
+    if objective.aligned and teacher is not None:
+        faults += [f"'{part.name}' holds token against token: {fault}" for fault in _not_aligned(recipe, phase)]
+    return faults
+
+
+_SLOPES = frozenset({"gradient", "saliency"})
+
+
+def _not_aligned(recipe: Recipe, phase: Phase) -> list[str]:
+    """Why a student's tokens are not its teacher's, as far as a recipe says it."""
+    part, asked = recipe.model_part(phase), recipe.named(phase.asks[0])
+    kind = phase.vocab.name if phase.vocab else catalog.find("models", phase.model.name).reads[0]
+    faults = []
+    if catalog.find("models", part.name).segments > 1:
+        faults.append(f"'{part.name}' reads the texts of a pair apart, the teacher both in one; take model 'bert'")
+    if kind != "wordpieces":
+        faults.append(f"'{kind}' are not the teacher's tokens; "
+                      f'take vocab = {{ name = "wordpieces", from = "{asked.name}" }}')
+    if phase.max_length != asked.max_length and not asked.checkpoint:
+        faults.append(f"max_length = {phase.max_length}, of {asked.name} {asked.max_length}; make them equal")
+    return faults

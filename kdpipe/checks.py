@@ -1,0 +1,241 @@
+"""What a recipe's types cannot know: names, references, arguments of parts, what fits together. All faults at once."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from dataclasses import fields
+from typing import Any
+
+from kdpipe import catalog, transfer
+from kdpipe.binding import bind
+from kdpipe.errors import UserError, did_you_mean
+from kdpipe.resources import is_file
+from kdpipe.schema import Part, Phase, Recipe, transfer_settings
+from kdpipe.signals import combine
+from kdpipe.store import safe_name
+
+
+def faults_of(recipe: Recipe, known_task: bool) -> list[str]:
+    """Everything that is wrong with a recipe. known_task: its task was found."""
+    faults, earlier = [], []
+    for phase in recipe.phase:
+        where = f"{recipe.name} -> {phase.name}"
+        faults += _check_references(where, phase, earlier)
+        found = _check_parts(where, recipe, phase, earlier, known_task)
+        faults += found
+        faults += _check_settings(where, phase)
+        faults += _check_going_on(where, recipe, phase, earlier)
+        if known_task and not found and not faults and phase.checkpoint is None and not phase.members:
+            faults += _try(where, lambda phase=phase: _bound(recipe, phase))
+        for key, usual in (("compute", "auto"), ("states", "fp16")):
+            if getattr(phase, key) != usual and not any(phase.name in later.asks for later in recipe.phase):
+                faults.append(f"{where} -> {key}: '{getattr(phase, key)}' is for a phase that another one asks as its "
+                              "teacher")
+        earlier.append(phase.name)
+    if len(set(earlier)) < len(earlier):
+        faults.append(f"{recipe.name}: two phases have one name: {', '.join(earlier)}")
+    if len(set(recipe.seeds)) < len(recipe.seeds):
+        faults.append(f"{recipe.name} -> seeds: {list(recipe.seeds)} says one seed twice")
+    if recipe.final.seed is not None and len(recipe.seeds) > 1:
+        faults.append(f"{recipe.name} -> {recipe.final.name} -> seed: the last phase takes its seeds from 'seeds'")
+    return faults
+
+
+def _check_references(where: str, phase: Phase, earlier: list[str]) -> list[str]:
+    faults = []
+    try:
+        safe_name(phase.name, "phase")
+    except UserError as e:
+        faults += e.faults
+    named = [("teacher", phase.teacher), ("start", phase.start)]
+    named += [(f"{key} -> from", (getattr(phase, key) or Part(name="")).arguments.get("from"))
+              for key in ("embeddings", "model")]
+    named += [(f"{key}[{i}]", name) for key in ("teachers", "members") for i, name in enumerate(getattr(phase, key))]
+    for key, name in named:
+        if name is not None and name == phase.name:
+            faults.append(f"{where} -> {key}: '{name}' names itself; an earlier phase is allowed: "
+                          f"{', '.join(earlier) or 'there is none'}")
+        elif name is not None and name not in earlier:
+            faults.append(f"{where} -> {key}: no earlier phase '{name}'{did_you_mean(str(name), earlier)}")
+    if phase.embeddings is not None and phase.embeddings.name in catalog.names("embeddings"):
+        if catalog.find("embeddings", phase.embeddings.name).needs_teacher and not earlier:
+            faults.append(f"{where} -> embeddings: '{phase.embeddings.name}' takes vectors from an earlier phase")
+        path = phase.embeddings.arguments.get("path")
+        if path is not None and not is_file(str(path)):
+            faults.append(f"{where} -> embeddings -> path: no file {path}")
+    if phase.checkpoint is None and phase.model is None and not phase.start and not phase.members:
+        faults.append(f"{where}: needs a model (to train), a start (to go on with) or a checkpoint (to bring)")
+    if phase.checkpoint is not None and (phase.model or phase.asks or phase.augment or phase.start):
+        faults.append(f"{where}: a brought checkpoint is not trained; take model, start, teacher and augment away")
+    if not phase.asks and (phase.augment or phase.unlabelled):
+        faults.append(f"{where}: made and unlabelled rows need a teacher to label them")
+    if phase.teacher and phase.teachers:
+        faults.append(f"{where}: says teacher and teachers; take one of them away")
+    if len(phase.teachers) == 1:
+        faults.append(f'{where} -> teachers: one teacher is said as teacher = "{phase.teachers[0]}"')
+    if len(phase.teachers) < 2 and phase.combine != Part(name="mean"):
+        faults.append(f"{where} -> combine: is for several teachers; name them: teachers = [...]")
+    for key in ("teachers", "members"):
+        if len(set(getattr(phase, key))) < len(getattr(phase, key)):
+            faults.append(f"{where} -> {key}: {list(getattr(phase, key))} names one phase twice")
+    return faults
+
+
+def _check_going_on(where: str, recipe: Recipe, phase: Phase, earlier: list[str]) -> list[str]:
+    """A phase that goes on with a trained model brings none of its own; an ensemble is made of trained ones."""
+    faults = []
+    if phase.start in earlier:
+        first = recipe.named(phase.start)
+        if first.model is None or first.members:
+            faults.append(f"{where} -> start: '{phase.start}' is not trained here; take model = {{ name = \"bert\", "
+                          f"from = \"{phase.start}\" }}")
+        elif phase.model != first.model or phase.vocab != first.vocab or phase.embeddings is not None:
+            faults.append(f"{where} -> start: goes on with the model of '{phase.start}'; take model, vocab and "
+                          "embeddings away")
+        elif first.seed is None and phase.seed is not None:
+            faults.append(f"{where} -> seed: is shared by all seeds, but goes on with '{phase.start}', which is not")
+    if phase.members:
+        faults += [f"{where} -> members: '{m}' is brought, not trained here" for m in phase.members
+                   if m in earlier and recipe.named(m).checkpoint]
+        if len(phase.members) == 1:
+            faults.append(f"{where} -> members: an ensemble needs two or more")
+        if phase.asks or phase.start or phase.augment or phase.train:
+            faults.append(f"{where}: an ensemble is not trained; take teacher, start, augment and train away")
+    if len(phase.teachers) > 1:
+        faults += _try(f"{where} -> combine", lambda: combine.way(
+            phase.combine.name, phase.combine.arguments, len(phase.teachers), recipe.task.kind))
+    return faults
+
+
+def _bound(recipe: Recipe, phase: Phase) -> None:
+    """Raises UserError where the terms of a phase do not fit its networks or each other."""
+    import torch
+
+    with torch.device("meta"):
+        terms = bind(recipe, phase)
+    faults = []
+    drawn: dict[str, str] = {}
+    for part, term in zip(phase.loss, terms, strict=True):
+        target = term.objective.target
+        if target is not None and drawn.setdefault(target, part.name) != part.name:
+            faults.append(f"loss: '{drawn[target]}' and '{part.name}' draw the {target} to two different values; "
+                          "take one of them")
+    if faults:
+        raise UserError(faults)
+
+
+def _check_parts(where: str, recipe: Recipe, phase: Phase, earlier: list[str], known_task: bool) -> list[str]:
+    faults = []
+    if phase.model is not None:
+        faults += _check_model(f"{where} -> model", recipe, phase.model, known_task)
+    if phase.vocab is not None:
+        faults += _check_vocab(f"{where} -> vocab", phase, earlier)
+    if phase.embeddings is not None:
+        faults += _check_part(f"{where} -> embeddings", "embeddings", phase.embeddings, extra={"from"}, make=True)
+    for i, part in enumerate(phase.augment):
+        faults += _check_part(f"{where} -> augment[{i}]", "augment", part, make=True)
+    if known_task and not faults and (phase.augment or phase.unlabelled):
+        faults += _try(where, lambda: transfer.key(recipe.task, **transfer_settings(phase)))
+    for i, part in enumerate(phase.loss):
+        here = f"{where} -> loss[{i}]"
+        faults += _check_part(here, "objectives", part, extra={"weight"}, make=True)
+        faults += _check_loss(here, recipe, phase, part, known_task)
+    return faults
+
+
+def _check_model(where: str, recipe: Recipe, part: Part, known_task: bool) -> list[str]:
+    """Names and values of arguments; what a checkpoint says is read when the loss is bound to it."""
+    faults = _check_part(where, "models", part, extra={"from"})
+    faults += [f"{where} -> {key}: {part.arguments[key]!r}; allowed: text" for key in ("checkpoint", "from")
+               if not isinstance(part.arguments.get(key, ""), str)]
+    if faults or not known_task or "checkpoint" in str(part.arguments) or "from" in part.arguments:
+        return faults
+    found = catalog.find("models", part.name)
+    return _try(where, lambda: found.shape_for(vocab_size=3, outputs=recipe.task.outputs, **part.arguments))
+
+
+def _check_part(where: str, room: str, part: Part, extra: Iterable[str] = (), make: bool = False) -> list[str]:
+    try:
+        found = catalog.find(room, part.name)
+    except UserError as e:
+        return [f"{where}: {fault}" for fault in e.faults]
+    given_by_pipeline = getattr(__import__(f"kdpipe.{room}", fromlist=["PIPELINE"]), "PIPELINE", frozenset())
+    allowed = catalog.arguments(found, given_by_pipeline)
+    given = {k: v for k, v in part.arguments.items() if k not in extra}
+    faults = [
+        f"{where}: '{part.name}' has no argument '{k}'{did_you_mean(k, allowed)}" for k in given if k not in allowed
+    ]
+    faults += [
+        f"{where}: '{part.name}' needs the argument '{name}'"
+        for name, p in allowed.items()
+        if p.default is p.empty and p.kind is not p.VAR_POSITIONAL and name not in given
+    ]
+    if make and not faults:
+        faults += _try(where, lambda: found(**given))
+    return faults
+
+
+def _check_vocab(where: str, phase: Phase, earlier: list[str]) -> list[str]:
+    part = phase.vocab
+    if part.name not in catalog.names("vocab"):
+        return [f"{where}: no vocabulary '{part.name}'{did_you_mean(part.name, catalog.names('vocab'))}"]
+    found = catalog.find("vocab", part.name)
+    allowed = {*inspect.signature(found.build).parameters, "from"} - {"texts", "packed"}
+    faults = [
+        f"{where}: '{part.name}' has no argument '{k}'{did_you_mean(k, allowed)}"
+        for k in part.arguments
+        if k not in allowed
+    ]
+    asked = part.arguments.get("from")
+    if asked is not None and len(part.arguments) > 1:
+        faults.append(f"{where}: the tokens come from '{asked}'; take {', '.join(set(part.arguments) - {'from'})} away")
+    if asked is not None and asked not in earlier:
+        faults.append(f"{where} -> from: no earlier phase '{asked}'{did_you_mean(str(asked), earlier)}")
+    elif asked is not None and not hasattr(found, "from_checkpoint"):
+        faults.append(f"{where} -> from: '{part.name}' is built from text; a teacher gives 'wordpieces'")
+    if phase.model is not None and phase.model.name in catalog.names("models"):
+        reads = catalog.find("models", phase.model.name).reads
+        if part.name not in reads:
+            faults.append(f"{where}: '{phase.model.name}' cannot read '{part.name}'; it reads {', '.join(reads)}")
+    return faults
+
+
+def _check_loss(where: str, recipe: Recipe, phase: Phase, part: Part, known_task: bool) -> list[str]:
+    from kdpipe.schedules import as_schedule
+
+    faults = _try(f"{where} -> weight", lambda: as_schedule(part.arguments.get("weight", 1.0)))
+    if part.name not in catalog.names("objectives"):
+        return faults
+    objective = catalog.find("objectives", part.name)
+    try:
+        needs = objective(**part.without("weight").arguments).needs
+    except (UserError, TypeError, ValueError):  # said by _check_part
+        needs = objective.needs
+    if needs and not phase.asks:
+        faults.append(
+            f"{where}: '{part.name}' reads a teacher's {', '.join(sorted(needs))}; name one: teacher = \"...\""
+        )
+    if known_task and recipe.task.kind not in objective.kinds:
+        faults.append(f"{where}: '{part.name}' is not defined for {recipe.task.kind} (task '{recipe.task.name}')")
+    return faults
+
+
+def _check_settings(where: str, phase: Phase) -> list[str]:
+    from kdpipe.settings import Settings
+
+    known = {f.name for f in fields(Settings)}
+    unknown = [k for k in phase.train if k not in known]
+    if unknown:
+        return [f"{where} -> train: unknown key '{k}'{did_you_mean(k, known)}" for k in unknown]
+    return _try(f"{where} -> train", lambda: Settings(**phase.train))
+
+
+def _try(where: str, make: Any) -> list[str]:
+    try:
+        make()
+    except UserError as e:
+        return [f"{where}: {fault}" for fault in e.faults]
+    except (TypeError, ValueError) as e:
+        return [f"{where}: {e}"]
+    return []
