@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -46,22 +46,27 @@ def teacher_shape(recipe: Recipe, phase: Phase) -> Shape | None:
     """The shape of the one teacher; several can say logits alone together."""
     shapes = [shape_of(recipe, recipe.named(name)) for name in phase.asks]
     if len(shapes) > 1:
-        return replace(shapes[0], gives=frozenset({"logits"}))
+        return replace(shapes[0], gives=frozenset({"logits"}), outputs=min(shape.outputs for shape in shapes))
     return shapes[0] if shapes else None
 
 
-def bind(recipe: Recipe, phase: Phase) -> list[Term]:
-    """The loss terms of a phase, ready for its networks. Raises UserError with every fault."""
+def bind(recipe: Recipe, phase: Phase, only: Collection[int] | None = None) -> list[Term]:
+    """The loss terms of a phase, ready for its networks; only: the places of those that are wanted, None for all.
+
+    Raises UserError with every fault.
+    """
     from kdpipe.train import Term
 
     student, teacher = shape_of(recipe, phase), teacher_shape(recipe, phase)
     terms, faults = [], []
     for i, part in enumerate(phase.loss):
+        if only is not None and i not in only:
+            continue
         try:
             objective = catalog.find("objectives", part.name)(**part.without("weight").arguments)
-            faults += [f"loss[{i}]: {fault}" for fault in _unfit(recipe, phase, part, objective, student, teacher)]
-            if not faults:
-                objective.bind(student, teacher)
+            if unfit := _unfit(recipe, phase, part, objective, student, teacher):
+                raise UserError(unfit)
+            objective.bind(student, teacher)
             terms.append(Term(objective, as_schedule(part.arguments.get("weight", 1.0))))
         except UserError as e:
             faults += [f"loss[{i}]: {fault}" for fault in e.faults]
@@ -79,7 +84,8 @@ def _unfit(recipe: Recipe, phase: Phase, part: Part, objective: Any, student: Sh
                       f"'{recipe.model_part(phase).name}' says {', '.join(sorted(student.gives))}")
     gives = frozenset() if teacher is None else teacher.gives | (_SLOPES if "vectors" in teacher.gives else frozenset())
     if teacher is not None and not teacher.outputs and "logits" in objective.needs:
-        faults.append(f"'{part.name}' reads the teacher's logits, and {phase.asks[0]} has no classification head; "
+        headless = [name for name in phase.asks if not shape_of(recipe, recipe.named(name)).outputs]
+        faults.append(f"'{part.name}' reads the teacher's logits, and {headless[0]} has no classification head; "
                       'fine-tune it first: give that phase model = { name = "bert", checkpoint = "..." } instead of '
                       "checkpoint")
     elif teacher is not None and (lacking := objective.needs - gives):
@@ -104,6 +110,19 @@ def _not_aligned(recipe: Recipe, phase: Phase) -> list[str]:
     if kind != "wordpieces":
         faults.append(f"'{kind}' are not the teacher's tokens; "
                       f'take vocab = {{ name = "wordpieces", from = "{asked.name}" }}')
+    elif (_tokens_of(recipe, phase) is None) != (_tokens_of(recipe, asked) is None):
+        faults.append("one vocabulary is built from text, the other comes with a checkpoint; "
+                      f'take vocab = {{ name = "wordpieces", from = "{asked.name}" }}')
     if phase.max_length != asked.max_length and not asked.checkpoint:
         faults.append(f"max_length = {phase.max_length}, of {asked.name} {asked.max_length}; make them equal")
     return faults
+
+
+def _tokens_of(recipe: Recipe, phase: Phase) -> str | None:
+    """The checkpoint that a phase's tokens come with; None where they are built from text."""
+    if phase.checkpoint is not None:
+        return phase.checkpoint
+    said = phase.vocab.arguments if phase.vocab else phase.model.arguments
+    if "from" in said:
+        return _tokens_of(recipe, recipe.named(said["from"]))
+    return None if phase.vocab else said.get("checkpoint")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
+from itertools import chain
 from typing import Any
 
 from kdpipe import catalog, transfer
-from kdpipe.binding import bind
+from kdpipe.binding import bind, shape_of
 from kdpipe.errors import UserError, did_you_mean
 from kdpipe.resources import is_file
 from kdpipe.schema import Part, Phase, Recipe, transfer_settings
@@ -18,16 +19,22 @@ from kdpipe.store import safe_name
 
 def faults_of(recipe: Recipe, known_task: bool) -> list[str]:
     """Everything that is wrong with a recipe. known_task: its task was found."""
-    faults, earlier = [], []
+    faults, earlier, whole = [], [], set()  # whole: phases whose network is known
     for phase in recipe.phase:
         where = f"{recipe.name} -> {phase.name}"
-        faults += _check_references(where, phase, earlier)
-        found = _check_parts(where, recipe, phase, earlier, known_task)
-        faults += found
-        faults += _check_settings(where, phase)
-        faults += _check_going_on(where, recipe, phase, earlier)
-        if known_task and not found and not faults and phase.checkpoint is None and not phase.members:
-            faults += _try(where, lambda phase=phase: _bound(recipe, phase))
+        found = [*_check_references(where, phase, earlier), *_check_parts(where, recipe, phase, earlier, known_task)]
+        going_on = _check_going_on(where, recipe, phase, earlier)
+        terms = [_check_term(f"{where} -> loss[{i}]", recipe, phase, part, known_task)
+                 for i, part in enumerate(phase.loss)]
+        faults += [*found, *chain.from_iterable(terms), *_check_targets(where, phase), *_check_settings(where, phase),
+                   *going_on]
+        if known_task and not found and not going_on and whole.issuperset(_leans_on(phase)):
+            unfit = _try(where, lambda phase=phase: shape_of(recipe, phase))
+            whole |= set() if unfit else {phase.name}
+            sound = [i for i, wrong in enumerate(terms) if not wrong]
+            if not unfit and phase.checkpoint is None and not phase.members:
+                unfit = _try(where, lambda phase=phase, sound=sound: _bound(recipe, phase, sound))
+            faults += unfit
         for key, usual in (("compute", "auto"), ("states", "fp16")):
             if getattr(phase, key) != usual and not any(phase.name in later.asks for later in recipe.phase):
                 faults.append(f"{where} -> {key}: '{getattr(phase, key)}' is for a phase that another one asks as its "
@@ -93,8 +100,10 @@ def _check_going_on(where: str, recipe: Recipe, phase: Phase, earlier: list[str]
         elif phase.model != first.model or phase.vocab != first.vocab or phase.embeddings is not None:
             faults.append(f"{where} -> start: goes on with the model of '{phase.start}'; take model, vocab and "
                           "embeddings away")
-        elif first.seed is None and phase.seed is not None:
-            faults.append(f"{where} -> seed: is shared by all seeds, but goes on with '{phase.start}', which is not")
+    if phase.seed is not None:
+        faults += [f"{where} -> seed: is shared by all seeds, but needs the model of '{name}', which is not"
+                   for name in earlier if name in _leans_on(phase)
+                   and recipe.named(name).seed is None and recipe.named(name).checkpoint is None]
     if phase.members:
         faults += [f"{where} -> members: '{m}' is brought, not trained here" for m in phase.members
                    if m in earlier and recipe.named(m).checkpoint]
@@ -108,21 +117,29 @@ def _check_going_on(where: str, recipe: Recipe, phase: Phase, earlier: list[str]
     return faults
 
 
-def _bound(recipe: Recipe, phase: Phase) -> None:
-    """Raises UserError where the terms of a phase do not fit its networks or each other."""
+def _leans_on(phase: Phase) -> set[str]:
+    """The phases whose model must be there before this one is trained."""
+    taken = (part.arguments.get("from") for part in (phase.model, phase.vocab, phase.embeddings) if part)
+    return {name for name in (*phase.asks, *phase.members, phase.start, *taken) if isinstance(name, str)}
+
+
+def _bound(recipe: Recipe, phase: Phase, sound: list[int]) -> None:
+    """Raises UserError where terms of a phase, those that can be made, do not fit its networks."""
     import torch
 
     with torch.device("meta"):
-        terms = bind(recipe, phase)
-    faults = []
+        bind(recipe, phase, sound)
+
+
+def _check_targets(where: str, phase: Phase) -> list[str]:
+    faults: list[str] = []
     drawn: dict[str, str] = {}
-    for part, term in zip(phase.loss, terms, strict=True):
-        target = term.objective.target
+    for part in phase.loss:
+        target = catalog.find("objectives", part.name).target if part.name in catalog.names("objectives") else None
         if target is not None and drawn.setdefault(target, part.name) != part.name:
-            faults.append(f"loss: '{drawn[target]}' and '{part.name}' draw the {target} to two different values; "
-                          "take one of them")
-    if faults:
-        raise UserError(faults)
+            faults.append(f"{where}: loss: '{drawn[target]}' and '{part.name}' draw the {target} to two different "
+                          "values; take one of them")
+    return faults
 
 
 def _check_parts(where: str, recipe: Recipe, phase: Phase, earlier: list[str], known_task: bool) -> list[str]:
@@ -137,10 +154,6 @@ def _check_parts(where: str, recipe: Recipe, phase: Phase, earlier: list[str], k
         faults += _check_part(f"{where} -> augment[{i}]", "augment", part, make=True)
     if known_task and not faults and (phase.augment or phase.unlabelled):
         faults += _try(where, lambda: transfer.key(recipe.task, **transfer_settings(phase)))
-    for i, part in enumerate(phase.loss):
-        here = f"{where} -> loss[{i}]"
-        faults += _check_part(here, "objectives", part, extra={"weight"}, make=True)
-        faults += _check_loss(here, recipe, phase, part, known_task)
     return faults
 
 
@@ -149,7 +162,9 @@ def _check_model(where: str, recipe: Recipe, part: Part, known_task: bool) -> li
     faults = _check_part(where, "models", part, extra={"from"})
     faults += [f"{where} -> {key}: {part.arguments[key]!r}; allowed: text" for key in ("checkpoint", "from")
                if not isinstance(part.arguments.get(key, ""), str)]
-    if faults or not known_task or "checkpoint" in str(part.arguments) or "from" in part.arguments:
+    encoder = part.arguments.get("encoder")
+    brought = [said for said in (part.arguments, encoder) if isinstance(said, Mapping) and said.get("checkpoint")]
+    if faults or not known_task or brought or "from" in part.arguments:
         return faults
     found = catalog.find("models", part.name)
     return _try(where, lambda: found.shape_for(vocab_size=3, outputs=recipe.task.outputs, **part.arguments))
@@ -201,10 +216,11 @@ def _check_vocab(where: str, phase: Phase, earlier: list[str]) -> list[str]:
     return faults
 
 
-def _check_loss(where: str, recipe: Recipe, phase: Phase, part: Part, known_task: bool) -> list[str]:
+def _check_term(where: str, recipe: Recipe, phase: Phase, part: Part, known_task: bool) -> list[str]:
     from kdpipe.schedules import as_schedule
 
-    faults = _try(f"{where} -> weight", lambda: as_schedule(part.arguments.get("weight", 1.0)))
+    faults = _check_part(where, "objectives", part, extra={"weight"}, make=True)
+    faults += _try(f"{where} -> weight", lambda: as_schedule(part.arguments.get("weight", 1.0)))
     if part.name not in catalog.names("objectives"):
         return faults
     objective = catalog.find("objectives", part.name)

@@ -96,6 +96,46 @@ def run(
 
 
 @app.command()
+def compare(
+    recipes: Annotated[str, typer.Option("--recipes", help="Names or files separated by commas, or all.")],
+    task: TaskName = None,
+    store: StorePath = STORE,
+    seeds: Annotated[str, typer.Option("--seeds", help="How many (3), or which (0,7,9).")] = "3",
+    overrides: Overrides = None,
+    teacher: Teacher = None,
+    device: Device = "auto",
+    fitting: Annotated[bool, typer.Option("--fitting", help="Leave out recipes that the task does not fit.")] = False,
+    form: Annotated[str, typer.Option("--format", "-f", help="table, csv or json.")] = "table",
+) -> None:
+    """Run several recipes over one cache and put them side by side. Say it again to go on where it was stopped."""
+    from kdpipe.compare import compare as run_all
+    from kdpipe.compare import table
+    from kdpipe.recipe import available
+    from kdpipe.render import check_form, render
+
+    check_form(form)
+    names = list(available()) if recipes == "all" else [name.strip() for name in recipes.split(",") if name.strip()]
+    which = ",".join(map(str, range(int(seeds)))) if seeds.isdigit() and int(seeds) else seeds
+    jobs, unfit = [], []
+    for name in dict.fromkeys(names):
+        try:
+            jobs.append(_job(name, task, store, which, overrides, teacher, device))
+        except UserError as e:
+            unfit += e.faults
+    if unfit and not (fitting and jobs):
+        raise UserError(unfit)
+    for fault in unfit:
+        print(f"left out: {fault}", file=sys.stderr)
+    found = run_all(jobs)
+    if found.runs:
+        print(render(table(jobs, found), form))
+    for name, why in found.failed.items():
+        print(f"kdpipe: {name}: {why}", file=sys.stderr)
+    if found.failed:
+        raise typer.Exit(2)
+
+
+@app.command()
 def plan(
     recipe: RecipeName,
     task: TaskName = None,

@@ -58,7 +58,7 @@ def taught(job: Job) -> list[Phase]:
 def teach(job: Job) -> Report:
     """Ask every teacher that is there for the rows that its cache lacks."""
     start, new, rows, detail = time.perf_counter(), 0, 0, {}
-    for phase, seed in _askable(job):
+    for phase, seed in askable(job):
         key, needs = transfer_key(job, phase), asked(job, phase, seed)
         folder = job.place.transfer(key)
         rows += transfer.facts(job.place, key)["counts"]["rows"]
@@ -85,7 +85,7 @@ def _ask(job: Job, cache: Cache, key: str, needs: Asked, tables: Iterable[pa.Tab
     return new
 
 
-def _askable(job: Job) -> Iterator[tuple[Phase, int]]:
+def askable(job: Job) -> Iterator[tuple[Phase, int]]:
     """Phases whose teachers are shared by all seeds; a chain's later teachers are asked when they are trained."""
     shared = {p.name for p in job.shared}
     yield from ((p, job.recipe.seeds[0]) for p in taught(job) if shared.issuperset(p.asks))
@@ -105,7 +105,7 @@ def missing_count(job: Job, cache: Cache, signals: Sequence[str], folder: str) -
 def teach_shards(job: Job) -> list[dict[str, Any]]:
     """The slices of the transfer sets that have rows to be asked, as plain values."""
     found = []
-    for phase, seed in _askable(job):
+    for phase, seed in askable(job):
         needs = asked(job, phase, seed)
         for name in phase.asks if needs.kept else ():
             found += [{"phase": phase.name, "teacher": name, **piece}
@@ -160,7 +160,12 @@ def train_apart(job: Job, seed: int) -> Report:
 
 def side_by_side(job: Job) -> int:
     """How many seeds are trained at a time: small networks gain little from a second core, large ones fill them all."""
-    return processes(len(job.recipe.seeds)) if job.on == "cpu" and all(map(is_small, job.students)) else 1
+    return processes(len(job.recipe.seeds)) if on_one_core(job) else 1
+
+
+def on_one_core(job: Job) -> bool:
+    """Whether all students of a recipe are trained on one core of a CPU."""
+    return job.on == "cpu" and all(map(is_small, job.students))
 
 
 @memory_said_plainly("train")

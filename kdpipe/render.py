@@ -22,9 +22,14 @@ def render(table: pa.Table, form: str = "table") -> str:
 
     The text does not end in a line end. Raises UserError for another form.
     """
+    check_form(form)
+    return _FORMS[form](table)
+
+
+def check_form(form: str) -> None:
+    """Raises UserError for a form that `render` does not know."""
     if form not in _FORMS:
         raise UserError(f"format '{form}'{did_you_mean(form, _FORMS)}")
-    return _FORMS[form](table)
 
 
 def _table(table: pa.Table) -> str:

@@ -26,7 +26,7 @@ LAYERS = (
     ("asking", "care"),
     ("evaluation", "training"),
     ("phases",),
-    ("bench", "plan", "up"),
+    ("bench", "compare", "plan", "up"),
     ("cli_cache",),
     ("cli", "flows"),
 )

@@ -108,13 +108,15 @@ class Bert(Encoder):
 
     @classmethod
     def started(cls, first: Shape, outputs: int | None, take: Sequence[int] | str | None = None,
-                pooling: str = "cls") -> Shape:
+                pooling: str = "cls", **said: object) -> Shape:
         """Of a BERT: all of its layers, or those that are taken."""
         one_of("bert", "pooling", pooling, ("cls", "mean"))
+        if said:
+            raise UserError(f"bert: {', '.join(said)} given beside from, which brings its own; leave out either")
         if first.heads is None:
             raise UserError("bert: from names a phase whose model is no transformer; take one that is")
         layers = first.layers if take is None else len(_taken(take, first.layers))
-        return replace(first, layers=layers, outputs=outputs or 0, gives=_GIVES)
+        return replace(first, layers=layers, outputs=outputs or 0, gives=first.gives | {"logits"})
 
     def forward(self, batch: Batch, parts: Collection[str] = ()) -> Outputs:
         """One segment [B, N] -> logits [B, C] and the parts that are asked for."""
@@ -280,8 +282,10 @@ def _shape(config: Mapping[str, Any], outputs: int) -> Shape:
     layers, width = of("num_hidden_layers", "n_layers"), of("hidden_size", "dim")
     if not layers or not width:
         raise UserError("bert: the checkpoint's config.json does not say how many layers it has and how wide they are")
-    return Shape(layers, width, width, outputs, _GIVES if outputs else _GIVES - {"logits"},
-                 of("num_attention_heads", "n_heads"), of("intermediate_size", "hidden_dim"))
+    lacking = {"logits"} if not outputs else set()
+    lacking |= {"vectors"} if of("embedding_size") not in (None, width) else set()  # narrower than layer 0
+    return Shape(layers, width, width, outputs, _GIVES - lacking, of("num_attention_heads", "n_heads"),
+                 of("intermediate_size", "hidden_dim"))
 
 
 def _layers(hf: PreTrainedModel) -> nn.ModuleList:

@@ -69,11 +69,16 @@ def _parts(members: Sequence[Mapping[str, Any]]) -> list[tuple[type[Model], dict
         allowed = catalog.arguments(part, PIPELINE)
         faults += [f"{name} has no argument '{a}'{did_you_mean(a, allowed)}"
                    for a in arguments if a not in allowed and a != "from"]
-        faults += [f"{name} starts from a checkpoint; members are trained from nothing"
-                   for a in ("checkpoint", "from") if arguments.get(a)]
+        faults += [f"{name} starts from a checkpoint or phase; members are trained from nothing"] * _started(arguments)
         found.append((part, arguments))
     if len(members) < 2:
         faults.append("two members or more")
     if faults:
         raise UserError([f"ensemble -> members: {fault}" for fault in faults])
     return found
+
+
+def _started(arguments: Mapping[str, Any]) -> bool:
+    """Whether a model, or the encoder inside it, has a shape that its arguments do not say."""
+    encoder = arguments.get("encoder")
+    return any(arguments.get(a) for a in ("checkpoint", "from")) or (isinstance(encoder, Mapping) and _started(encoder))

@@ -57,7 +57,7 @@ def way(name: str, arguments: Mapping[str, object], teachers: int, kind: str = "
         faults.append(f"'{name}' reads probabilities, which a score has not; take mean or weighted")
     weights = arguments.get("weights", [1] * teachers)
     good = isinstance(weights, (list, tuple)) and all(type(w) in (int, float) and w >= 0 for w in weights)
-    if not good or len(weights) != teachers or sum(weights) <= 0:
+    if not good or len(weights) != teachers or not 0 < sum(weights) < np.inf:
         faults.append(f"weights = {weights!r}; allowed: a number from 0 for each of the {teachers} teachers, not all 0")
     if faults:
         raise UserError(faults)

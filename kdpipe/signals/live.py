@@ -133,7 +133,7 @@ class Live:
             if "vectors" in parts:
                 said.gradient, said.saliency = slopes(said)
             for s in asked:
-                exact = values(s, said)
+                exact = values(s, said).detach()  # beside slopes, all else hangs on the graph too
                 found[s].append(kept := exact.to(_torch_type(s)).cpu())
                 if s.dtype == np.float16 and s.name not in self.rounding and exact.numel():
                     self.rounding[s.name] = _rounding(exact, kept)

@@ -1,0 +1,131 @@
+"""Several recipes over one task and one cache: run, resumed, and put side by side."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from statistics import mean, stdev
+
+import pyarrow as pa
+
+from kdpipe import modelfolder, phases
+from kdpipe.asking import asked
+from kdpipe.errors import UserError
+from kdpipe.evaluation import evaluate
+from kdpipe.job import Job, Report, model_folder, teacher_fingerprint, transfer_key
+from kdpipe.training import prepare_vectors
+from kdpipe.workers import in_order, processes
+
+
+@dataclass
+class Comparison:
+    """What was run. runs: by recipe, one for each seed. failed: what went wrong with a recipe, in words."""
+
+    runs: dict[str, list[str]] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def compare(jobs: Sequence[Job]) -> Comparison:
+    """Run all recipes; what is in the store is not made again, and a recipe that fails does not stop the others.
+
+    Recipes that need more of a teacher are taught first, so that it is asked once for all of them. Students that train
+    on one core are trained side by side, over recipes and seeds; the others one after the other.
+    """
+    found, shared = Comparison(), {}
+    for job in jobs:
+        with _noted(found, job):
+            phases.teachers(job)
+            phases.augment(job)
+    for job in sorted(_left(jobs, found), key=_greed, reverse=True):
+        with _noted(found, job):
+            shared[job.recipe.name] = [phases.augment(job), phases.teach(job)]
+    trained: dict[str, list[Report]] = {}
+    for job, report in _train(_left(jobs, found)):
+        if isinstance(report, str):
+            found.failed[job.recipe.name] = report
+        else:
+            trained.setdefault(job.recipe.name, []).append(report)
+    for job in _left(jobs, found):
+        name = job.recipe.name
+        with _noted(found, job):
+            found.runs[name] = [evaluate(job, seed, [*(shared[name] if i == 0 else ()), trained[name][i]])
+                                for i, seed in enumerate(job.recipe.seeds)]
+    return found
+
+
+def table(jobs: Sequence[Job], found: Comparison) -> pa.Table:
+    """One row per recipe, best first: dev score over seeds, size, speed, and what each cost when its work was done.
+
+    dev_sd: over seeds, null for one. teach_seconds: of all teachers of the recipe, for its whole transfer set, whoever
+    asked first. train_seconds: of all phases of one seed, in the mean.
+    """
+    rows = [_row(job, found.runs[job.recipe.name]) for job in jobs if job.recipe.name in found.runs]
+    rows.sort(key=lambda row: -row["dev"])
+    return pa.Table.from_pylist(rows)
+
+
+def _row(job: Job, ids: Sequence[str]) -> dict[str, object]:
+    records = [job.place.read_json(job.place.run(run)) for run in ids]
+    scores = [record["dev_score"] for record in records]
+    at_64 = [speed["rows_per_second"] for record in records for speed in record["speed"] if speed["batch"] == 64]
+    return {
+        "recipe": job.recipe.name,
+        "metric": records[0]["metric"],
+        "seeds": len(records),
+        "dev": round(mean(scores), 4),
+        "dev_sd": round(stdev(scores), 4) if len(scores) > 1 else None,
+        "non_embedding": records[0]["parameters"]["non_embedding"],
+        "rows_per_second": round(mean(at_64), 1),
+        "train_seconds": round(mean(_training_seconds(job, seed) for seed in job.recipe.seeds), 1),
+        "teach_seconds": round(_teaching_seconds(job), 1),
+        "asked_now": sum(record["teacher_rows_asked"] for record in records),
+    }
+
+
+def _training_seconds(job: Job, seed: int) -> float:
+    folders = [model_folder(job, phase, seed) for phase in job.students]
+    return sum(json.loads((folder / modelfolder.TRAINING).read_text())["seconds"] for folder in folders)
+
+
+def _teaching_seconds(job: Job) -> float:
+    taught = {(teacher_fingerprint(job, name, seed), transfer_key(job, phase))
+              for phase, seed in phases.askable(job) for name in phase.asks}
+    return sum(job.place.read_cost("teach", f"{teacher}-{key}")["seconds"] for teacher, key in taught)
+
+
+def _greed(job: Job) -> int:
+    """How many kinds of signals a recipe keeps of the teachers that all seeds share."""
+    return sum(len({*(needs := asked(job, phase, seed)).kept, *needs.besides}) for phase, seed in phases.askable(job))
+
+
+def _left(jobs: Sequence[Job], found: Comparison) -> list[Job]:
+    return [job for job in jobs if job.recipe.name not in found.failed]
+
+
+def _train(jobs: Sequence[Job]) -> Iterator[tuple[Job, Report | str]]:
+    """Every job's seeds in order, with what became of each: a report, or what went wrong."""
+    small = [job for job in jobs if phases.on_one_core(job)]
+    for job in small:
+        prepare_vectors(job)
+    for group in (small, [job for job in jobs if job not in small]):
+        tasks = [(job, seed) for job in group for seed in job.recipe.seeds]
+        done = in_order(_train_one, tasks, processes(len(tasks)) if group is small else 1)
+        yield from zip([job for job, _ in tasks], done, strict=True)
+
+
+def _train_one(job: Job, seed: int) -> Report | str:
+    try:
+        return phases.train(job, seed)
+    except UserError as e:
+        return str(e)
+
+
+@contextmanager
+def _noted(found: Comparison, job: Job) -> Iterator[None]:
+    """A user's mistake inside is noted as the recipe's failure, and the next recipe goes on."""
+    try:
+        yield
+    except UserError as e:
+        found.failed[job.recipe.name] = str(e)
