@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from kdpipe import catalog, intact, modelfolder, transfer
 from kdpipe.asking import asked
 from kdpipe.binding import bind, found, teacher_shape
 from kdpipe.errors import UserError
+from kdpipe.growing import joined
 from kdpipe.job import (
     Job,
     live,
@@ -52,18 +54,21 @@ def train_phase(job: Job, phase: Phase, seed: int) -> str:
     with loop.seeded(own):
         terms = bind(job.recipe, phase)
     rows = _rows(job, phase)
-    teacher, asked = _teacher(job, phase, seed, rows)
+    teacher, new = _teacher(job, phase, seed, rows)
     model, vocab, part = _network(job, phase, seed, rows)
     _check_tokens(job, phase, seed, terms, vocab)
-    encoded, dev_score = vocab.encode(rows, phase.max_length), _on_dev(job, phase, model, vocab)
     labels = rows["label"].to_numpy(zero_copy_only=False).astype(np.float32)
-    del rows
+    dev_score = _on_dev(job, phase, model, vocab)
+    texts = deque(rows.select(["text_a", "text_b"]).to_batches())
+    del rows  # each part's texts go as soon as they are tokens
+    encoded = joined(vocab.encode(pa.Table.from_batches([texts.popleft()]), phase.max_length)
+                     for _ in range(len(texts)))
     settings, title = loop.Settings(**phase.train), f"{phase.name} seed {own}"
     fitted = loop.fit(model, terms, encoded, labels, teacher, settings, dev_score, own, job.on, title)
     card = Card(part, task.kind, task.labels, task.outputs, len(vocab.tokens), task.pair, phase.max_length, task.name)
     with job.place.new_model(key) as folder:
         modelfolder.save(folder, model.cpu(), vocab, card)
-        _write_training(folder, fitted, time.perf_counter() - started, asked, len(labels))
+        _write_training(folder, fitted, time.perf_counter() - started, new, len(labels))
     return key
 
 

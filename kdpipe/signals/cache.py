@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from kdpipe.errors import UserError
+from kdpipe.growing import Growing
 from kdpipe.idset import IdSet, Places, halves, join
 from kdpipe.progress import bar
 from kdpipe.store import Store
@@ -132,14 +133,14 @@ class Cache:
 
         Copied part by part into arrays that grow in place: the parts together would take as much memory again.
         """
-        ids, found, lengths = _Growing(np.uint64, 2), None, []
+        ids, found, lengths = Growing(np.uint64, 2), None, []
         for part in self.store.scan(self.store.signals(self.fingerprint, signal), None if values else ["id"],
                                     ahead=2 * cores()):
             ids.add(halves(part["id"]))
             if values:
                 here = row_values(part)
                 flat = here.flat[:, None] if isinstance(here, Ragged) else self._checked(signal, here)
-                found = found or _Growing(flat.dtype, flat.shape[1])
+                found = found or Growing(flat.dtype, flat.shape[1])
                 found.add(flat)
                 lengths += [here.lengths] if isinstance(here, Ragged) else []
         known = found.rows() if found else np.empty((0, self.outputs), np.float32)
@@ -168,23 +169,6 @@ class Cache:
                 table = pa.table({"id": here, "values": _column(those)})
                 folder = self.store.signals(self.fingerprint, signal)
                 self.store.write_part(folder, table, {**self.made_by, "signal": signal})
-
-
-class _Growing:
-    """Rows that come one after the other, [n, width], in one array that grows in place."""
-
-    def __init__(self, dtype: np.dtype, width: int):
-        self.values, self.n = np.empty((0, width), dtype), 0
-
-    def add(self, rows: np.ndarray) -> None:
-        more = self.n + len(rows)
-        if more > len(self.values):
-            self.values.resize((max(more, len(self.values) * 5 // 4), self.values.shape[1]), refcheck=False)
-        self.values[self.n:more] = rows
-        self.n = more
-
-    def rows(self) -> np.ndarray:
-        return self.values[:self.n]
 
 
 def row_values(part: pa.Table) -> Values:

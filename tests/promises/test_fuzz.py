@@ -66,13 +66,38 @@ def test_strange_bytes_are_read_or_refused(name):
     assert peak() - before < MEMORY
 
 
-KEYS = ["seeds", "task", "phase", "name", *(f"{phase}.{key}" for phase in ("teacher", "student") for key in (
+FOUND = [  # what ended in something else than words, found by these tests
+    ("recipe", targets.RECIPE.replace("hidden = ", "hidden = " + "[" * 3000).encode()),
+    ("recipe", targets.RECIPE.replace("seeds = [0", "seeds = [" + "9" * 5000).encode()),
+    ("task_file", targets.TASK.replace("rows.", "rows." + "a" * 5000).encode()),
+    ("list_of_parts", b' "parts": [], "cnunts": {"rows": 0, "gold": 0}}'),
+    ("list_of_parts", b' "parts": [], "counts": {"row\xed\xa0\x80s": 0, "gold": 0}}'),
+    ("teacher kdpipe.json", b'{"model": {"name": "bert"}, "kind": "classification", "labels": ["badgood"], '
+                            b'"outputs": 2, "vocab_size": 23, "pair": false, "max_length": 16, "task": "tiny"}'),
+]
+
+
+@pytest.mark.parametrize(("name", "data"), FOUND, ids=[f"{name} {i}" for i, (name, _) in enumerate(FOUND)])
+def test_what_was_found_once_is_refused(name, data):
+    assert not ends_well(TARGETS[name][0], data)
+
+
+@pytest.mark.parametrize("said", ["teacher.name=[]", "teacher.model.checkpoint=-1", "student.model.from=7"])
+def test_values_that_were_found_once_are_refused(said):
+    with pytest.raises(UserError):
+        path = targets.written("recipe.toml", targets.RECIPE.encode())
+        targets.plan_of(recipe.load(path, targets.here(), overrides=[said, "student.train.epochs=1"]))
+
+
+KEYS = ["seeds", "task", "phase", "name", "budget", *(f"{phase}.{key}" for phase in ("teacher", "student") for key in (
     "name", "seed", "teacher", "checkpoint", "label_names", "model", "vocab", "embeddings", "augment", "unlabelled",
     "augment_seed", "tagger", "loss", "train", "max_length", "model.name", "model.hidden", "model.width",
     "model.layers", "model.fc", "model.dropout", "model.channels", "model.heads", "model.ffn", "model.positions",
     "model.checkpoint", "model.encoder", "vocab.size", "vocab.min_count", "vocab.lower", "vocab.from",
     "embeddings.from", "embeddings.path", "embeddings.name", "train.epochs", "train.batch_size", "train.lr",
-    "train.schedule", "train.patience", "train.clip", "train.evaluate_every", "train.precision", "train.optimizer"))]
+    "train.schedule", "train.patience", "train.clip", "train.evaluate_every", "train.precision", "train.optimizer",
+    "train.select", "start", "members", "teachers", "combine", "states", "compute", "model.take", "model.preset",
+    "model.from", "model.members"))]
 VALUES = st.one_of(
     st.sampled_from([
         "0", "-1", "1", "3", "1000000000", "99999999999999999999", "1e300", "inf", "nan", "true", '""', "[]", "{}",
@@ -82,6 +107,10 @@ VALUES = st.one_of(
         '{name = "bert", layers = 1000000}', '{name = "bert", width = 1000000, heads = 1}', '{name = 3}', '"bert"',
         '[{name = "mask", p = 2}]', '[{name = "mask", p = nan, copies = 100000000000}]', '[{name = "ngram"}]',
         '[{name = "tang", preset = 1979-05-27}]', '[{name = "hard", weight = {linear = [0, "x"]}}]',
+        '[{name = "pkd", layers = [[1, 1]]}]', '[{name = "kd", temperature = {linear = [1, 0]}}]', '["teacher"]',
+        '["teacher", "student"]', '{name = "weighted", weights = [1, "x"]}', '{name = "ensemble", members = [3]}',
+        '[{name = "hidden_mse", layers = []}, {name = "attention_mse"}]', '[{name = "alp", buckets = [[1e9]]}]',
+        '{name = "bert", from = "teacher", take = [0]}', '[0, 99]', '"2 GiB"', '"-1 B"',
         '[{name = "hard", weight = nan}]', '[{name = "hard", weight = []}]', '{linear = [0, 1]}', '"teacher"',
         '"student"',
     ]),
