@@ -41,14 +41,16 @@ def by_length(length: np.ndarray, batch_size: int, tokens: int) -> list[np.ndarr
     return batches
 
 
-def collate(data: Encoded, rows: np.ndarray, labels: np.ndarray | None = None, epoch: int = 0) -> Batch:
+def collate(data: Encoded, rows: np.ndarray, labels: np.ndarray | None = None, epoch: int = 0,
+            seed: int = 0) -> Batch:
     """Rows [B] of the data -> a padded batch on the CPU. labels: float [n], NaN where there is none."""
     types = (data.types, *[None] * (len(data.segments) - 1))
     segments = tuple(_pad(s, rows, t) for s, t in zip(data.segments, types, strict=True))
     label = np.full(len(rows), np.nan, np.float32) if labels is None else labels[rows].astype(np.float32)
     has_label = ~np.isnan(label)
     label[~has_label] = 0
-    return Batch(segments, torch.from_numpy(label), torch.from_numpy(has_label), torch.from_numpy(rows), epoch)
+    return Batch(segments, torch.from_numpy(label), torch.from_numpy(has_label), torch.from_numpy(rows), epoch,
+                 seed)
 
 
 def _pad(segment: Ragged, rows: np.ndarray, types: np.ndarray | None) -> Tokens:
@@ -74,7 +76,7 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
         return None if tensor is None else send(tensor, device)
 
     segments = tuple(Tokens(move(t.ids), move(t.mask), move(t.types)) for t in batch.segments)
-    return Batch(segments, move(batch.labels), move(batch.has_label), move(batch.rows), batch.epoch)
+    return Batch(segments, move(batch.labels), move(batch.has_label), move(batch.rows), batch.epoch, batch.seed)
 
 
 def send(tensor: Tensor, device: torch.device) -> Tensor:

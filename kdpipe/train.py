@@ -177,7 +177,7 @@ class _Run:
 
     def _learn(self, rows: np.ndarray, epoch: int) -> Tensor:
         progress = (self.step + 0.5) / self.steps
-        batch = to_device(collate(self.data, rows, self.labels, epoch), self.device)
+        batch = to_device(collate(self.data, rows, self.labels, epoch, self.seed), self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
             student = self.model(batch, self.parts_read)
         loss = self._loss(student, self.teacher(rows, self.device) if self.teacher else None, batch, progress)

@@ -202,6 +202,7 @@ class Batch:
     has_label: Tensor  # bool [B]
     rows: Tensor  # int64 [B]: position of each row in the training table
     epoch: int = 0
+    seed: int = 0  # of the training
 
 
 Layers = Mapping[int, "Tensor"]  # by layer: 0 what the first layer reads, 1 .. L what each layer makes

@@ -95,3 +95,10 @@ def test_every_wrong_value_is_named():
         "noisy_logit_mse: p = 1.5; allowed: a number from 0 to 1",
         "noisy_logit_mse: seed = 0.5; allowed: a whole number from 0",
         "noisy_logit_mse: reduction = 'mean'; did you mean 'mean_c'?")
+
+
+def test_each_training_hears_noise_of_its_own():
+    logits, rows = torch.ones(64, 2), torch.arange(64)
+    one, other = (NoisyLogitMSE(p=1.0).noisy(logits, Batch((), rows, rows > 0, rows, epoch=1, seed=seed))
+                  for seed in (0, 1))
+    assert not torch.isclose(one, other).any()
