@@ -32,9 +32,9 @@ def faults_of(recipe: Recipe, known_task: bool) -> list[str]:
             unfit = _try(where, lambda phase=phase: shape_of(recipe, phase))
             whole |= set() if unfit else {phase.name}
             sound = [i for i, wrong in enumerate(terms) if not wrong]
-            if not unfit and phase.checkpoint is None and not phase.members:
-                unfit = _try(where, lambda phase=phase, sound=sound: _bound(recipe, phase, sound))
             faults += unfit
+            if not unfit and phase.checkpoint is None and not phase.members:
+                faults += _bound(where, recipe, phase, sound)
         for key, usual in (("compute", "auto"), ("states", "fp16")):
             if getattr(phase, key) != usual and not any(phase.name in later.asks for later in recipe.phase):
                 faults.append(f"{where} -> {key}: '{getattr(phase, key)}' is for a phase that another one asks as its "
@@ -123,12 +123,16 @@ def _leans_on(phase: Phase) -> set[str]:
     return {name for name in (*phase.asks, *phase.members, phase.start, *taken) if isinstance(name, str)}
 
 
-def _bound(recipe: Recipe, phase: Phase, sound: list[int]) -> None:
-    """Raises UserError where terms of a phase, those that can be made, do not fit its networks."""
+def _bound(where: str, recipe: Recipe, phase: Phase, sound: list[int]) -> list[str]:
+    """Why terms of a phase, those that can be made, do not fit its networks."""
     import torch
 
-    with torch.device("meta"):
-        bind(recipe, phase, sound)
+    try:
+        with torch.device("meta"):
+            bind(recipe, phase, sound)
+    except UserError as e:
+        return [f"{where} -> {fault}" for fault in e.faults]  # each says of which term it is
+    return []
 
 
 def _check_targets(where: str, phase: Phase) -> list[str]:
@@ -137,7 +141,7 @@ def _check_targets(where: str, phase: Phase) -> list[str]:
     for part in phase.loss:
         target = catalog.find("objectives", part.name).target if part.name in catalog.names("objectives") else None
         if target is not None and drawn.setdefault(target, part.name) != part.name:
-            faults.append(f"{where}: loss: '{drawn[target]}' and '{part.name}' draw the {target} to two different "
+            faults.append(f"{where} -> loss: '{drawn[target]}' and '{part.name}' draw the {target} to two different "
                           "values; take one of them")
     return faults
 

@@ -50,6 +50,8 @@ def _repair(store: Store, fingerprint: str, signal: str, records: Records, devic
         return Repair(teacher, signal, (), 0, ())
     cache = Cache(store, fingerprint, lambda: None, 0, {})
     sets, left = _readable_sets(store, teacher)
+    if signal != "logits":
+        sets = _asked_for_states(cache, signal, store, sets)
     missing = _missing(cache, signal, store, sets)
     if not missing:
         return Repair(teacher, signal, aside, 0, tuple(left))
@@ -84,6 +86,17 @@ def _readable_sets(store: Store, teacher: Teacher) -> tuple[list[str], list[str]
             "it asks for what is missing"
         )
     return sets, left
+
+
+def _asked_for_states(cache: Cache, signal: str, store: Store, sets: list[str]) -> list[str]:
+    """The sets of which at least half is stored: many recipes ask for logits alone. What else is lacking, the next run
+    that needs it asks for."""
+    found = []
+    for folder in sets:
+        rows = sum(len(table) for table in store.scan(folder, ["id"]))
+        if 2 * _missing(cache, signal, store, [folder]) <= rows:
+            found.append(folder)
+    return found
 
 
 def _missing(cache: Cache, signal: str, store: Store, sets: list[str]) -> int:

@@ -22,8 +22,8 @@ class NoisyLogitMSE(Objective):
     """||z_S - (1 + xi) z_T||², xi ~ N(0, sigma²) for each class, in squared logits.
 
     Sau and Balasubramanian 2016, arXiv:1610.09650, eq. 2. The noise multiplies: a logit of 0 stays 0. It is a function
-    of (seed, the training's seed, epoch, row), drawn anew in every epoch as in the paper's Algorithm 1, and the same whatever else is in
-    the batch.
+    of (seed, the training's seed, epoch, row), drawn anew in every epoch as in the paper's Algorithm 1, and the same
+    whatever else is in the batch.
     sigma: deviation of the noise. p: share of the rows that get it in an epoch (the paper's alpha).
     reduction: "mean_c" divides by C; "sum_c" is the norm. The paper halves the norm; here is no half, so that without
         noise this is plain regression of the logits.
@@ -55,7 +55,8 @@ class NoisyLogitMSE(Objective):
 
     def noisy(self, logits: Tensor, batch: Batch) -> Tensor:
         """A teacher's logits [B, C] -> what it says of these rows in this epoch [B, C]."""
-        keys = row_keys(self.seed, f"noisy_logit_mse/{batch.seed}", batch.rows.cpu().numpy().astype(np.uint64), batch.epoch)
+        rows = batch.rows.cpu().numpy().astype(np.uint64)
+        keys = row_keys(self.seed, f"noisy_logit_mse/{batch.seed}", rows, batch.epoch)
         chosen = uniforms(keys) < self.p
         factors = np.where(chosen[:, None], 1 + self.sigma * _normals(keys, logits.shape[-1]), 1.0)
         return torch.from_numpy(factors).to(logits) * logits
