@@ -92,6 +92,9 @@ def _unfit(recipe: Recipe, phase: Phase, part: Part, objective: Any, student: Sh
         faults.append(f"'{part.name}' reads the teacher's {', '.join(sorted(lacking))}; "
                       f"{' and '.join(phase.asks)} say{'s' if len(phase.asks) == 1 else ''} "
                       f"{', '.join(sorted(gives - {'vectors'}))}")
+    if _SLOPES & objective.needs and any(recipe.named(name).compute == "int8" for name in phase.asks):
+        faults.append(f"'{part.name}' reads the slope of the teacher's answer, which int8 has not; take "
+                      'compute = "fp32"')
     if objective.aligned and teacher is not None:
         faults += [f"'{part.name}' holds token against token: {fault}" for fault in _not_aligned(recipe, phase)]
     return faults
@@ -103,19 +106,26 @@ _SLOPES = frozenset({"gradient", "saliency"})
 def _not_aligned(recipe: Recipe, phase: Phase) -> list[str]:
     """Why a student's tokens are not its teacher's, as far as a recipe says it."""
     part, asked = recipe.model_part(phase), recipe.named(phase.asks[0])
-    kind = phase.vocab.name if phase.vocab else catalog.find("models", phase.model.name).reads[0]
-    faults = []
+    kind, its = (_kind_of_tokens(p) for p in (phase, asked))
+    take, faults = f'take vocab = {{ name = "wordpieces", from = "{asked.name}" }}', []
     if catalog.find("models", part.name).segments > 1:
         faults.append(f"'{part.name}' reads the texts of a pair apart, the teacher both in one; take model 'bert'")
+    if its != "wordpieces":
+        faults.append(f"the teacher's '{its}' are its own; take vocab = {{ name = \"wordpieces\" }} for "
+                      f"{asked.name}, too")
     if kind != "wordpieces":
-        faults.append(f"'{kind}' are not the teacher's tokens; "
-                      f'take vocab = {{ name = "wordpieces", from = "{asked.name}" }}')
-    elif (_tokens_of(recipe, phase) is None) != (_tokens_of(recipe, asked) is None):
-        faults.append("one vocabulary is built from text, the other comes with a checkpoint; "
-                      f'take vocab = {{ name = "wordpieces", from = "{asked.name}" }}')
+        faults.append(f"'{kind}' are not the teacher's tokens; {take}")
+    elif its == kind and (_tokens_of(recipe, phase) is None) != (_tokens_of(recipe, asked) is None):
+        faults.append(f"one vocabulary is built from text, the other comes with a checkpoint; {take}")
     if phase.max_length != asked.max_length and not asked.checkpoint:
         faults.append(f"max_length = {phase.max_length}, of {asked.name} {asked.max_length}; make them equal")
     return faults
+
+
+def _kind_of_tokens(phase: Phase) -> str:
+    if phase.checkpoint is not None:
+        return "wordpieces"  # as far as a recipe says it
+    return phase.vocab.name if phase.vocab else catalog.find("models", phase.model.name).reads[0]
 
 
 def _tokens_of(recipe: Recipe, phase: Phase) -> str | None:

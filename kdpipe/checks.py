@@ -107,6 +107,10 @@ def _check_going_on(where: str, recipe: Recipe, phase: Phase, earlier: list[str]
     if phase.members:
         faults += [f"{where} -> members: '{m}' is brought, not trained here" for m in phase.members
                    if m in earlier and recipe.named(m).checkpoint]
+        lengths = {m: recipe.named(m).max_length for m in phase.members if m in earlier}
+        if len(set(lengths.values())) > 1:
+            said = ", ".join(f"{n} of {m}" for m, n in lengths.items())
+            faults.append(f"{where} -> members: max_length = {said}; make them equal")
         if len(phase.members) == 1:
             faults.append(f"{where} -> members: an ensemble needs two or more")
         if phase.asks or phase.start or phase.augment or phase.train:
@@ -154,6 +158,9 @@ def _check_parts(where: str, recipe: Recipe, phase: Phase, earlier: list[str], k
         faults += _check_vocab(f"{where} -> vocab", phase, earlier)
     if phase.embeddings is not None:
         faults += _check_part(f"{where} -> embeddings", "embeddings", phase.embeddings, extra={"from"}, make=True)
+        if phase.model is not None and phase.embeddings.name != "random" and _begins_elsewhere(phase.model.arguments):
+            faults.append(f"{where} -> embeddings: the model begins with the token vectors of its checkpoint or phase; "
+                          "take embeddings away")
     for i, part in enumerate(phase.augment):
         faults += _check_part(f"{where} -> augment[{i}]", "augment", part, make=True)
     if known_task and not faults and (phase.augment or phase.unlabelled):
@@ -166,12 +173,21 @@ def _check_model(where: str, recipe: Recipe, part: Part, known_task: bool) -> li
     faults = _check_part(where, "models", part, extra={"from"})
     faults += [f"{where} -> {key}: {part.arguments[key]!r}; allowed: text" for key in ("checkpoint", "from")
                if not isinstance(part.arguments.get(key, ""), str)]
-    encoder = part.arguments.get("encoder")
-    brought = [said for said in (part.arguments, encoder) if isinstance(said, Mapping) and said.get("checkpoint")]
-    if faults or not known_task or brought or "from" in part.arguments:
+    if faults or not known_task:
         return faults
     found = catalog.find("models", part.name)
-    return _try(where, lambda: found.shape_for(vocab_size=3, outputs=recipe.task.outputs, **part.arguments))
+    if found.segments > 1 and not recipe.task.pair:
+        faults.append(f"{where}: '{part.name}' reads the two texts of a pair; a row of '{recipe.task.name}' has one")
+    if _begins_elsewhere(part.arguments):
+        return faults
+    return faults + _try(where, lambda: found.shape_for(vocab_size=3, outputs=recipe.task.outputs, **part.arguments))
+
+
+def _begins_elsewhere(arguments: Mapping[str, Any]) -> bool:
+    """Whether a model, or the encoder inside it, starts from a checkpoint or another phase's model."""
+    encoder = arguments.get("encoder")
+    inside = isinstance(encoder, Mapping) and _begins_elsewhere(encoder)
+    return inside or any(arguments.get(key) for key in ("checkpoint", "from"))
 
 
 def _check_part(where: str, room: str, part: Part, extra: Iterable[str] = (), make: bool = False) -> list[str]:

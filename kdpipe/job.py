@@ -95,6 +95,7 @@ def _settled(job: Job, phase: Phase) -> dict[str, Any]:
         "embeddings": phase.embeddings and phase.embeddings.without("from").settings(),
         "loss": [part.settings() for part in phase.loss],
         "combine": phase.combine.settings(),
+        "states": [job.recipe.named(name).states for name in phase.asks],
         "train": phase.train,
         "max_length": phase.max_length,
     }

@@ -254,11 +254,16 @@ def shape(folder: Path, outputs: int) -> Shape:
         return catalog.find("models", "bert").shape_for(0, outputs if has_head(folder) else None, str(folder))
     card = read_card(folder)
     arguments = {k: v for k, v in card.model.items() if k != "name"}
-    if (folder / "config.json").is_file():
+    if (folder / "config.json").is_file():  # which says more than the card of a model that started from a checkpoint
         inner = arguments.get("encoder")
-        (arguments if inner is None else inner)["checkpoint"] = str(folder)
+        arguments = ({"encoder": {"name": inner["name"], **_of_checkpoint(inner, folder)}} if inner
+                     else _of_checkpoint(arguments, folder))
     part = catalog.find("models", card.model["name"])
     return part.shape_for(card.vocab_size, card.outputs, **arguments)
+
+
+def _of_checkpoint(arguments: dict[str, Any], folder: Path) -> dict[str, Any]:
+    return {"checkpoint": str(folder), **{k: v for k, v in arguments.items() if k == "pooling"}}
 
 
 def has_head(folder: Path) -> bool:

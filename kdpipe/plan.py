@@ -8,6 +8,7 @@ from pydantic import ByteSize
 
 from kdpipe import modelfolder, transfer
 from kdpipe.asking import asked
+from kdpipe.errors import UserError
 from kdpipe.evaluation import models, run_id, unanswered
 from kdpipe.job import Job, model_key, teacher_of, transfer_key
 from kdpipe.phases import missing_count, taught
@@ -33,7 +34,7 @@ def plan(job: Job) -> list[Step]:
         steps.append(step)
         ready &= not step.todo
     for phase in taught(job):
-        steps += _plan_taught(job, phase, ready)
+        steps += _plan_taught(job, phase)
     for seed in job.recipe.seeds:
         steps += _plan_seed(job, seed, ready)
     return steps
@@ -51,7 +52,15 @@ def _plan_shared(job: Job, phase: Phase) -> Step:
     return Step("teacher", f"train {phase.name}", rows, True, f"no models/{key}: data, start or settings are new")
 
 
-def _plan_taught(job: Job, phase: Phase, ready: bool) -> list[Step]:
+def _is_trained(job: Job, phase: Phase, seed: int) -> bool:
+    """Whether a phase's model is there, or can be brought."""
+    try:
+        return phase.checkpoint is not None or job.place.has_model(model_key(job, phase, seed))
+    except UserError:  # a model that it depends on is not there
+        return False
+
+
+def _plan_taught(job: Job, phase: Phase) -> list[Step]:
     key, gold = transfer_key(job, phase), len(job.recipe.task.splits["train"])
     whole = job.place.is_complete(job.place.transfer(key))
     rows = transfer.facts(job.place, key)["counts"]["rows"] if whole else None
@@ -64,14 +73,12 @@ def _plan_taught(job: Job, phase: Phase, ready: bool) -> list[Step]:
         if whole
         else f"no transfer/set={key}: {gold} gold rows and what the operators make of them",
     )
-    shared = {p.name for p in job.shared}
-    return [made, *(step for name in phase.asks
-                    for step in _plan_asked(job, phase, name, rows if whole else None, ready and name in shared))]
+    return [made, *(step for name in phase.asks for step in _plan_asked(job, phase, name, rows if whole else None))]
 
 
-def _plan_asked(job: Job, phase: Phase, name: str, rows: int | None, ready: bool) -> list[Step]:
-    """What one teacher is asked; rows: of the transfer set, None where it is not made yet."""
-    if rows is None or not ready:
+def _plan_asked(job: Job, phase: Phase, name: str, rows: int | None) -> list[Step]:
+    """What one teacher is asked, of the first seed's; rows: of the transfer set, None where it is not made yet."""
+    if rows is None or not _is_trained(job, job.recipe.named(name), job.recipe.seeds[0]):
         waits = "its rows are not made yet" if rows is None else "the teacher is not trained yet"
         return [Step("teach", f"ask {name}", rows, True, waits)]
     needs = asked(job, phase, job.recipe.seeds[0])
@@ -83,7 +90,8 @@ def _plan_asked(job: Job, phase: Phase, name: str, rows: int | None, ready: bool
         steps.append(Step("teach", f"ask {name}", lacking, lacking > 0,
                           f"{rows - lacking} of {rows} rows are in signals/teacher={cache.fingerprint}{what}"))
     if needs.live:
-        steps.append(Step("teach", f"ask {name} live", rows, True,
+        todo = not all(_is_trained(job, phase, seed) for seed in job.recipe.seeds)
+        steps.append(Step("teach", f"ask {name} live", rows, todo,
                           f"{', '.join(needs.live)}: {_bytes(needs.live_bytes)} would be kept, the recipe's budget is "
                           f"{_bytes(job.recipe.budget)}; asked batch by batch, in every epoch"))
     if not needs.kept and not needs.live:

@@ -72,7 +72,9 @@ def _filled(recipe: Recipe) -> Recipe:
         earlier = {p.name: p for p in phases}
         if phase.start in earlier and phase.model is None:
             first = earlier[phase.start]
-            said = {"model": first.model, "vocab": first.vocab, "max_length": first.max_length}
+            said = {"model": first.model, "vocab": first.vocab}
+            if "max_length" not in phase.model_fields_set:
+                said["max_length"] = first.max_length
             phase = phase.model_copy(update=said)
         elif phase.members and phase.model is None and all(m in earlier and earlier[m].model for m in phase.members):
             first = earlier[phase.members[0]]

@@ -145,6 +145,10 @@ def _check_tokens(job: Job, phase: Phase, seed: int, terms: Sequence[Term], voca
                         f"{len(its.tokens)} tokens and {longest} of a row at most, {phase.name} {len(vocab.tokens)} "
                         f'and {phase.max_length}; take vocab = {{ name = "wordpieces", from = "{name}" }} and '
                         f"max_length = {longest}")
+    if its.packs_pairs != vocab.packs_pairs:  # it goes on with a model that was trained without such a term
+        raise UserError(f"{phase.name} -> loss: {', '.join(aligned)} holds token against token, but of {name} and "
+                        f"'{phase.start}' one alone reads special tokens round a text; give '{phase.start}' such a "
+                        "term, too")
 
 
 def prepare_vectors(job: Job) -> None:
@@ -158,7 +162,13 @@ def prepare_vectors(job: Job) -> None:
 
 def is_small(phase: Phase) -> bool:
     """Whether a phase's network is trained on one core: then its bits do not depend on how many seeds run beside it."""
-    return phase.model is not None and not catalog.find("models", phase.model.name).half
+    return phase.model is not None and not _is_large(phase.model.settings())
+
+
+def _is_large(model: Mapping[str, Any]) -> bool:
+    """Whether a model, or one that it is made of, is large."""
+    inner = [part for part in (model.get("encoder"), *model.get("members", ())) if isinstance(part, Mapping)]
+    return catalog.find("models", model["name"]).half or any(map(_is_large, inner))
 
 
 def _rows(job: Job, phase: Phase) -> pa.Table:
@@ -189,7 +199,7 @@ def _teacher(job: Job, phase: Phase, seed: int, rows: pa.Table) -> tuple[Said | 
 def _vocabulary(job: Job, phase: Phase, rows: pa.Table, seed: int) -> Vocabulary:
     """Built from train and made rows, or taken from the teacher, or the one that the model's checkpoint came with."""
     model, checkpoint = catalog.find("models", phase.model.name), phase.model.arguments.get("checkpoint")
-    part, packed = phase.vocab or Part(name=model.reads[0]), model.packs_pairs
+    part, packed = phase.vocab or Part(name=model.reads[0]), _packed(job, phase, seed)
     room, arguments = catalog.find("vocab", part.name), part.without("from").arguments
     if checkpoint and phase.vocab is None:
         return room.from_checkpoint(modelfolder.find(checkpoint), packed=packed)
@@ -198,6 +208,16 @@ def _vocabulary(job: Job, phase: Phase, rows: pa.Table, seed: int) -> Vocabulary
         asked = job.recipe.named(first)
         return room.from_checkpoint(model_folder(job, asked, seed), packed=packed, **arguments)
     return room.build(_texts(rows), packed=packed, **arguments)
+
+
+def _packed(job: Job, phase: Phase, seed: int) -> bool:
+    """Whether a pair is one segment, and a text has special tokens round it: as the model wants it, or as the teacher
+    reads it where token is held against token."""
+    terms = (catalog.find("objectives", part.name)(**part.without("weight").arguments) for part in phase.loss)
+    if not any(term.aligned for term in terms):
+        return catalog.find("models", phase.model.name).packs_pairs
+    asked = job.recipe.named(phase.asks[0])
+    return modelfolder.reading(model_folder(job, asked, seed), asked.max_length)[0].packs_pairs
 
 
 def _texts(rows: pa.Table) -> pa.ChunkedArray:
@@ -237,10 +257,14 @@ def _from_teacher(
 def _width(model: Part) -> int:
     """The width of the token vectors, said or the constructor's default; of a siamese model, its encoder's."""
     arguments = catalog.arguments(catalog.find("models", model.name))
+    if model.arguments.get("preset"):
+        return catalog.find("models", model.name).shape_for(vocab_size=1, outputs=None, **model.arguments).embedding
     if "width" in arguments:
         return model.arguments.get("width", arguments["width"].default)
     inner = model.arguments.get("encoder", arguments["encoder"].default)
-    return _width(Part(name=inner) if isinstance(inner, str) else Part(name=inner["name"], arguments=dict(inner)))
+    if isinstance(inner, str):
+        return _width(Part(name=inner))
+    return _width(Part(name=inner["name"], arguments={k: v for k, v in inner.items() if k != "name"}))
 
 
 def _starting(job: Job, arguments: Mapping[str, Any], seed: int) -> dict[str, Any]:

@@ -109,6 +109,9 @@ class Live:
     def compute(self, signals: Sequence[str], encoded: Encoded) -> dict[str, Values]:
         """Encoded rows [n] -> the values of each signal, as kdpipe.signals.kinds keeps them."""
         asked = [signal(name) for name in signals]
+        if self.type == "int8" and (slopes_of := [s.name for s in asked if s.part in _SLOPES]):
+            raise UserError(f"teacher {self.fingerprint}: no {', '.join(slopes_of)} in int8, which has no derivatives; "
+                            "take compute = 'fp32'")
         found = self._values(self.model, encoded, asked)
         if self.model is not self.loaded.model and self.agreement is None and len(encoded):
             self._compare(encoded)

