@@ -245,7 +245,7 @@ class Store:
         try:
             with pq.ParquetFile(pa.BufferReader(data)) as file:
                 table = file.read(columns, use_threads=False)
-        except (pa.ArrowException, OSError) as e:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as e:  # a name that is no text
             if is_lack_of_memory(e):
                 raise
             raise PartBroken(f"{path}: broken part, no Parquet table ({str(e).splitlines()[0]}); {remedy}") from None

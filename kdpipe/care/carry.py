@@ -183,7 +183,7 @@ def _checked(source: str, key: tuple[str, str, str], data: bytes) -> pa.Table:
     try:
         about = pq.read_metadata(pa.BufferReader(data))
         size = sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups))
-    except (pa.ArrowException, OSError) as e:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as e:  # a name that is no text
         if is_lack_of_memory(e):
             raise
         raise PartBroken(f"{where}: no Parquet table ({str(e).splitlines()[0]})") from None

@@ -52,7 +52,7 @@ def _whole(path: Path, read: Callable[[pq.ParquetFile], T]) -> T:
         stream.seek(0)
         try:
             return read(pq.ParquetFile(stream, page_checksum_verification=True))
-        except (pa.ArrowException, OSError) as e:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as e:  # a name that is no text
             raise UserError(
                 f"{path}: broken Parquet file, {size:,} bytes ({str(e).splitlines()[0]}); make or fetch it again"
             ) from None

@@ -72,6 +72,7 @@ FOUND = [  # what ended in something else than words, found by these tests
     ("task_file", targets.TASK.replace("rows.", "rows." + "a" * 5000).encode()),
     ("list_of_parts", b' "parts": [], "cnunts": {"rows": 0, "gold": 0}}'),
     ("list_of_parts", b' "parts": [], "counts": {"row\xed\xa0\x80s": 0, "gold": 0}}'),
+    ("parquet", TARGETS["parquet"][1][0]().replace(b"text", b"\x8dext")),
     ("teacher kdpipe.json", b'{"model": {"name": "bert"}, "kind": "classification", "labels": ["badgood"], '
                             b'"outputs": 2, "vocab_size": 23, "pair": false, "max_length": 16, "task": "tiny"}'),
 ]
