@@ -44,13 +44,17 @@ clean:
 	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.venv/.installed: pyproject.toml constraints.txt
+# Their losses are held against ours. What they ask for is left out: torchdistill's torchvision breaks transformers.
+PEERS := textbrewer==0.2.1.post1 torchdistill==1.1.5
+
+.venv/.installed: pyproject.toml constraints.txt Makefile
 	@test -n "$(PYTHON)" || { echo "kdpipe needs Python 3.11, 3.12 or 3.13; found none. Install one, or say make PYTHON=/path/to/python3.11"; exit 2; }
 	@echo "Setting up .venv with $(PYTHON) (once; some minutes)"
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	@$(PIP) --upgrade pip
 	@$(if $(TORCH_INDEX),$(PIP) --no-deps --index-url $(TORCH_INDEX) torch)
 	@$(PIP) --build-constraint constraints.txt -e '.[minilm,test]'
+	@$(PIP) --build-constraint constraints.txt --no-deps $(PEERS)
 	@touch $@
 
 .venv/.demo: .venv/.installed
