@@ -1,10 +1,5 @@
 """Losses on logits beside TextBrewer's (0.2.1.post1): where they are the same numbers, and where not."""
 
-import importlib
-import importlib.util
-import sys
-from types import ModuleType
-
 import pytest
 import torch
 from torch.testing import assert_close
@@ -17,15 +12,9 @@ from kdpipe.types import Outputs
 B, C = 8, 5
 
 
-@pytest.fixture(scope="module")
-def losses():
-    """textbrewer.losses without the package around it, whose import opens TensorBoard."""
-    package = ModuleType("bare_textbrewer")
-    package.__path__ = list(importlib.util.find_spec("textbrewer").submodule_search_locations)
-    sys.modules[package.__name__] = package
-    yield importlib.import_module("bare_textbrewer.losses")
-    for name in [name for name in sys.modules if name.split(".")[0] == package.__name__]:
-        del sys.modules[name]
+@pytest.fixture
+def losses(textbrewer_losses):
+    return textbrewer_losses
 
 
 @pytest.fixture(params=[0, 1, 2])
