@@ -27,6 +27,7 @@ from kdpipe.progress import bar
 from kdpipe.schema import Phase, transfer_settings
 from kdpipe.signals.cache import Cache
 from kdpipe.signals.live import Live, compute_type
+from kdpipe.signals.said import Said
 from kdpipe.store import Store
 from kdpipe.types import Encoded, row_ids
 
@@ -56,7 +57,8 @@ def bench(job: Job, rows: int = 2000) -> Iterator[Measured]:
     """
     phase = job.recipe.final
     if phase.teacher is None:
-        raise UserError(f"{job.recipe.name}: asks no teacher, so there is little to measure; take tang2019, say")
+        raise UserError(f"{job.recipe.name}: its last phase does not ask one teacher, so there is little to measure; "
+                        "take tang2019, say")
     seed = job.recipe.seeds[0]
     if not job.place.is_complete(job.place.transfer(transfer_key(job, phase))) or not model_folder(
         job, phase, seed
@@ -183,7 +185,8 @@ def _train(job: Job, phase: Phase, student: Loaded, rows: pa.Table) -> Iterator[
     terms, labels = [train.Term(LogitMSE(), as_schedule(1.0))], np.full(len(rows), np.nan)
     taken, model = [], copy.deepcopy(student.model)  # the loaded one may be served to others
     for _ in range(REPEATS):
-        fitted = train.fit(model, terms, encoded, labels, {"logits": said}, settings, lambda: 0.0, 0, job.on)
+        teacher = Said(len(rows), model.shape, {"logits": said})
+        fitted = train.fit(model, terms, encoded, labels, teacher, settings, lambda: 0.0, 0, job.on)
         taken.append((fitted.rows_per_second, _bare(job, model, encoded, said, settings)))
     ours, floor = map(statistics.median, zip(*taken, strict=True))
     yield Measured("train a student", ours, "rows/s", "the bare network on ready tensors", ours / floor,

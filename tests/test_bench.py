@@ -28,5 +28,5 @@ def test_every_path_is_measured_and_the_store_stays_as_it_is(tiny_recipe, tiny_t
 
 
 def test_a_recipe_without_a_teacher_is_refused(tiny_task, tmp_path):
-    with pytest.raises(UserError, match="asks no teacher"):
+    with pytest.raises(UserError, match="does not ask one teacher"):
         list(bench(Job(recipe.load("labels_only", tiny_task), str(tmp_path), "cpu")))

@@ -73,7 +73,7 @@ def test_the_command_prints_a_table_and_says_what_does_not_fit(home, checkpoint,
     refused = say("--recipes", both, "--seeds", "2")
     assert refused.returncode == 2 and "has no layer 9" in refused.stderr and not refused.stdout
     done = say("--recipes", both, "--seeds", "2", "--fitting", "--format", "json")
-    assert done.returncode == 0 and "left out: broken -> student: loss[2]" in done.stderr
+    assert done.returncode == 0 and "left out: broken -> student -> loss[2]" in done.stderr
     assert [row["recipe"] for row in json.loads(done.stdout)] == ["soft_labels"]
     assert say("--recipes", "nothing", "--seeds", "1").returncode == 2
     assert "format 'xml'" in say("--recipes", "static", "--format", "xml").stderr

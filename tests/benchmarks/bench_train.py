@@ -23,6 +23,7 @@ from kdpipe.models.bilstm import BiLSTM
 from kdpipe.objectives.logit_mse import LogitMSE
 from kdpipe.optim import Optimiser
 from kdpipe.schedules import as_schedule
+from kdpipe.signals.said import Said
 from kdpipe.train import Settings, Term, cores_for, fit, seeded
 from kdpipe.types import Encoded, Ragged
 
@@ -43,7 +44,8 @@ def loop(data: Encoded, words: int, logits: np.ndarray) -> float:
     """Rows per second of kdpipe's training loop."""
     with seeded(0):
         model = BiLSTM(words, 2)
-    fitted = fit(model, [Term(LogitMSE(), as_schedule(1.0))], data, np.full(len(data), np.nan), {"logits": logits},
+    fitted = fit(model, [Term(LogitMSE(), as_schedule(1.0))], data, np.full(len(data), np.nan),
+                 Said(len(data), model.shape, {"logits": logits}),
                  Settings(epochs=1, batch_size=BATCH, schedule="constant"), lambda: 0.0, seed=0)
     return fitted.rows_per_second
 
