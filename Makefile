@@ -4,10 +4,12 @@
 # TORCH_INDEX=https://download.pytorch.org/whl/cpu
 #                         on Linux, a PyTorch build without CUDA: 200 MB in place of some 3 GB
 # ARGS="-k store -x"      further arguments for pytest or ruff
+# JOBS=2                  processes that the tests run in; 0 runs them in pytest's own
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
 TORCH_INDEX ?=
+JOBS ?= 2
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --progress-bar off -c constraints.txt
 
@@ -19,7 +21,7 @@ demo: .venv/.demo
 	@$(BIN)/python -m flows.demo
 
 test: .venv/.installed
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 test-promises-long: .venv/.installed-fuzz
 	KDPIPE_LONG=1 $(BIN)/python -m pytest tests/promises $(ARGS)
