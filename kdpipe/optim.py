@@ -59,7 +59,8 @@ class Optimiser:
         if clip is not None:
             _clip(gradients, clip)
         for rows in self.rows:
-            rows.step(self.lr * factor)
+            if rows.weight.requires_grad:  # else it is frozen for now: its steps have not begun
+                rows.step(self.lr * factor)
         if self.dense is not None:
             for group in self.dense.param_groups:
                 group["lr"] = self.lr * factor

@@ -22,6 +22,8 @@ class Settings:
     patience: evaluations without a better dev score before the end.
     select: the weights that are kept: of the "best" epoch on dev, or the "last", for a phase whose loss says nothing of
         its answers yet; then dev is looked at once, at the end.
+    unfreeze: epochs between two steps of gradual unfreezing (Howard and Ruder 2018, arXiv:1801.06146): the classifier
+        is trained alone first, then with the layer below it, down to the token vectors; None: all from the start.
     precision: of the network's arithmetic; "auto" is bfloat16 for transformers on a GPU that has it, else float32.
     """
 
@@ -37,6 +39,7 @@ class Settings:
     evaluate_every: int = 1
     patience: int | None = None
     select: str = "best"
+    unfreeze: int | None = None
     precision: str = "auto"
 
     def __post_init__(self) -> None:
@@ -55,8 +58,8 @@ class Settings:
 
 
 def _not_counts(settings: Settings) -> list[str]:
-    names = ["epochs", "batch_size", "evaluate_every", *(["patience"] if settings.patience is not None else [])]
-    said = {name: getattr(settings, name) for name in names}
+    optional = [name for name in ("patience", "unfreeze") if getattr(settings, name) is not None]
+    said = {name: getattr(settings, name) for name in ("epochs", "batch_size", "evaluate_every", *optional)}
     return [f"{name} = {value!r}; allowed: a whole number of 1 or more"
             for name, value in said.items() if type(value) is not int or value < 1]
 

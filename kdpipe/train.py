@@ -141,6 +141,7 @@ def fit(model: Model, terms: Sequence[Term], data: Encoded, labels: np.ndarray, 
             curve.append({"epoch": epoch, "loss": loss, "dev": dev, "seconds": seconds})
             if settings.patience is not None and best.misses >= settings.patience:
                 break
+    run.thaw(len(run.blocks))
     best.restore()
     spent = sum(e["seconds"] for e in curve)
     return Fitted(best.epoch, best.score, curve, time.perf_counter() - start, len(curve) * len(data) / spent)
@@ -161,10 +162,13 @@ class _Run:
         self.rate, self.lengths, self.step = rate_factor(s.schedule, s.warmup), batches.lengths(data), 0
         self.steps = s.epochs * math.ceil(len(data) / s.batch_size)
         self.half = _half(model, s.precision, device)
+        self.blocks = [[p for p in block.parameters() if p.requires_grad] for block in model.blocks()]
 
     def epoch(self, epoch: int, advance: Callable[[int], None]) -> float:
         """One pass over all rows in random order; the mean loss of a row."""
         self.parts.train()
+        if self.settings.unfreeze is not None:
+            self.thaw(1 + (epoch - 1) // self.settings.unfreeze)
         order = batches.shuffled(self.lengths, self.settings.batch_size, self.seed, epoch)
         losses = torch.zeros(len(order), device=self.device)
         for i, rows in enumerate(order):
@@ -175,12 +179,21 @@ class _Run:
         sizes = torch.tensor([len(rows) for rows in order], device=self.device)
         return float((losses * sizes).sum() / sizes.sum())
 
+    def thaw(self, blocks: int) -> None:
+        """Train this many of the model's blocks, counted from its top, and leave the others as they are."""
+        for i, parameters in enumerate(self.blocks):
+            for parameter in parameters:
+                parameter.requires_grad_(i < blocks)
+
     def _learn(self, rows: np.ndarray, epoch: int) -> Tensor:
         progress = (self.step + 0.5) / self.steps
         batch = to_device(collate(self.data, rows, self.labels, epoch, self.seed), self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
             student = self.model(batch, self.parts_read)
         loss = self._loss(student, self.teacher(rows, self.device) if self.teacher else None, batch, progress)
+        if not loss.requires_grad:
+            raise UserError(f"epoch {epoch}: no term of the loss reads what is trained while the layers below are "
+                            "frozen; take unfreeze away, or add a term on the logits")
         loss.backward()
         self.optimiser.step(self.rate(progress), self.settings.clip)
         self.step += 1

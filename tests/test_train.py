@@ -9,9 +9,11 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from kdpipe import optim
 from kdpipe.errors import UserError
 from kdpipe.models.bilstm import BiLSTM
 from kdpipe.models.siamese import Siamese
+from kdpipe.objectives.cosine import CosineState
 from kdpipe.objectives.hard import Hard
 from kdpipe.objectives.logit_mse import LogitMSE
 from kdpipe.schedules import as_schedule
@@ -152,6 +154,41 @@ def test_frozen_tables_stay():
     assert torch.equal(frozen, before[0]) and not torch.equal(trained, before[1])
 
 
+def test_layers_are_unfrozen_from_the_top():
+    """Of head, layer and token vectors another one joins after every second epoch; all are trained at the end."""
+    model, moved = built(), []
+    kept = [[p.detach().clone() for p in block.parameters()] for block in model.blocks()]
+
+    def dev_score():
+        moved.append([any(not torch.equal(p, q) for p, q in zip(block.parameters(), before, strict=True))
+                      for block, before in zip(model.blocks(), kept, strict=True)])
+        return len(moved)
+
+    train(model, epochs=5, unfreeze=2, dev_score=dev_score)
+    assert moved == [[True, False, False]] * 2 + [[True, True, False]] * 2 + [[True, True, True]]
+    assert all(p.requires_grad for p in model.parameters())
+
+
+def test_a_table_that_was_frozen_starts_as_a_new_one_would():
+    """Steps of the optimiser over a table's rows count from where it is unfrozen, as PyTorch's own do."""
+    def once(large):
+        model = built()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(optim, "LARGE", 1 if large else WORDS + 1)
+            train(model, epochs=4, unfreeze=1)
+        return torch.cat([p.flatten() for p in model.parameters()])
+
+    assert_close(once(large=True), once(large=False), atol=2e-4, rtol=0)
+
+
+def test_a_loss_on_what_is_frozen_is_refused():
+    states = Term(CosineState(on="cls", project=False), as_schedule(1.0))
+    model = built()
+    states.objective.bind(model.shape, model.shape)
+    with pytest.raises(UserError, match="epoch 1: no term of the loss reads what is trained"):
+        train(model, [states], signals={"cls": np.ones((len(DATA), 12), np.float32)}, unfreeze=1)
+
+
 def test_predict_keeps_the_order_of_the_rows():
     model = built()
     one_by_one = np.concatenate([predict(model, Encoded((Ragged(s.flat[a:b], np.array([0, b - a])),)))
@@ -188,8 +225,9 @@ def test_pairs_are_trained():
 
 def test_wrong_settings_are_all_named():
     with pytest.raises(UserError) as e:
-        Settings(epochs=0, batch_size=2.5, optimizer="adadelt", lr=-1, schedule="linaer", patience=0, clip="no")
-    assert len(e.value.faults) == 7
+        Settings(epochs=0, batch_size=2.5, optimizer="adadelt", lr=-1, schedule="linaer", patience=0, clip="no",
+                 unfreeze=0.5)
+    assert len(e.value.faults) == 8
     assert "optimizer = 'adadelt'; did you mean 'adadelta'?" in e.value.faults
 
 

@@ -52,6 +52,10 @@ class Model(nn.Module):
     def embedding_parameters(self) -> Iterator[nn.Parameter]:
         """The token tables, trained or frozen: what papers leave out when they count parameters."""
 
+    def blocks(self) -> list[nn.Module]:
+        """The network from the classifier down to the token tables, in the parts that are unfrozen one by one."""
+        return [self]
+
     def save(self, folder: Path) -> None:
         """Weights to model.safetensors in a folder that exists."""
         save_file({name: t.contiguous() for name, t in self.state_dict().items()}, folder / "model.safetensors")

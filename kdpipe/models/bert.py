@@ -180,6 +180,15 @@ class Bert(Encoder):
     def embedding_parameters(self) -> Iterator[nn.Parameter]:
         return self.hf.get_input_embeddings().parameters()
 
+    def blocks(self) -> list[nn.Module]:
+        """What stands on the layers, the layers from the last to the first, what they read."""
+        layers = _layers(self.hf)
+        inside = {id(m) for layer in layers for m in layer.modules()}
+        below = next(m for m in self.hf.base_model.children() if self.hf.get_input_embeddings() in m.modules())
+        inside |= {id(m) for m in below.modules()}
+        above = [m for m in self.modules() if not {id(part) for part in m.modules()} & inside]
+        return [nn.ModuleList(above), *reversed(layers), below]
+
     def save(self, folder: Path) -> None:
         """An ordinary transformers checkpoint; with mean pooling head.safetensors beside it."""
         with quiet():

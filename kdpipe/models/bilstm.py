@@ -100,6 +100,9 @@ class BiLSTM(Encoder):
     def embedding_parameters(self) -> Iterator[nn.Parameter]:
         return self.tables.parameters()
 
+    def blocks(self) -> list[nn.Module]:
+        return [*([self.head] if self.head is not None else []), *reversed(self.layers), self.tables]
+
 
 @contextmanager
 def _twice_differentiable() -> Iterator[None]:

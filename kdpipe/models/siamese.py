@@ -64,6 +64,9 @@ class Siamese(Model):
     def embedding_parameters(self) -> Iterator[nn.Parameter]:
         return self.encoder.embedding_parameters()
 
+    def blocks(self) -> list[nn.Module]:
+        return [self.head, *self.encoder.blocks()]
+
     def save(self, folder: Path) -> None:
         """The encoder's own files and siamese.safetensors."""
         self.encoder.save(folder)

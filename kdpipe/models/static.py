@@ -51,6 +51,9 @@ class Static(Encoder):
     def embedding_parameters(self) -> Iterator[nn.Parameter]:
         return self.table.parameters()
 
+    def blocks(self) -> list[nn.Module]:
+        return [*([self.head] if self.head is not None else []), self.table]
+
 
 def _mean(vectors: Tensor, mask: Tensor) -> Tensor:
     real = mask[..., None].to(vectors.dtype)

@@ -155,6 +155,14 @@ def test_a_saved_model_answers_the_same(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_each_weight_lies_in_one_block_the_token_tables_in_the_last(name):
+    model = make(name)
+    blocks = [{id(p) for p in block.parameters()} for block in model.blocks()]
+    assert sum(map(len, blocks)) == len({*[id(p) for p in model.parameters()]}.union(*blocks))
+    assert {id(p) for p in model.embedding_parameters()} <= blocks[-1]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_parameters_are_embedding_or_not(name):
     counts = count_parameters(make(name))
     assert counts["total"] == counts["embedding"] + counts["non_embedding"]
