@@ -122,6 +122,14 @@ def _not_aligned(recipe: Recipe, phase: Phase) -> list[str]:
     return faults
 
 
+def tokens_of(recipe: Recipe, phase: Phase) -> str:
+    """What a phase's network reads, in words: two that read the same tokens have the same words."""
+    kind, source = _kind_of_tokens(phase), _tokens_of(recipe, phase)
+    said = phase.vocab.without("from").arguments if phase.vocab else {}
+    return " ".join([f"'{kind}'", *(f"{k} = {v!r}" for k, v in sorted(said.items())),
+                     f"of {source}" if source else "built from text"])
+
+
 def _kind_of_tokens(phase: Phase) -> str:
     if phase.checkpoint is not None:
         return "wordpieces"  # as far as a recipe says it

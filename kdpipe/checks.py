@@ -9,7 +9,7 @@ from itertools import chain
 from typing import Any
 
 from kdpipe import catalog, transfer
-from kdpipe.binding import bind, shape_of
+from kdpipe.binding import bind, shape_of, tokens_of
 from kdpipe.errors import UserError, did_you_mean
 from kdpipe.resources import is_file
 from kdpipe.schema import Part, Phase, Recipe, transfer_settings
@@ -22,7 +22,8 @@ def faults_of(recipe: Recipe, known_task: bool) -> list[str]:
     faults, earlier, whole = [], [], set()  # whole: phases whose network is known
     for phase in recipe.phase:
         where = f"{recipe.name} -> {phase.name}"
-        found = [*_check_references(where, phase, earlier), *_check_parts(where, recipe, phase, earlier, known_task)]
+        found = [*_check_references(where, recipe, phase, earlier),
+                 *_check_parts(where, recipe, phase, earlier, known_task)]
         going_on = _check_going_on(where, recipe, phase, earlier)
         terms = [_check_term(f"{where} -> loss[{i}]", recipe, phase, part, known_task)
                  for i, part in enumerate(phase.loss)]
@@ -33,6 +34,7 @@ def faults_of(recipe: Recipe, known_task: bool) -> list[str]:
             whole |= set() if unfit else {phase.name}
             sound = [i for i, wrong in enumerate(terms) if not wrong]
             faults += unfit
+            faults += [] if unfit else _too_long(where, recipe, phase)
             if not unfit and phase.checkpoint is None and not phase.members:
                 faults += _bound(where, recipe, phase, sound)
         for key, usual in (("compute", "auto"), ("states", "fp16")):
@@ -40,6 +42,10 @@ def faults_of(recipe: Recipe, known_task: bool) -> list[str]:
                 faults.append(f"{where} -> {key}: '{getattr(phase, key)}' is for a phase that another one asks as its "
                               "teacher")
         earlier.append(phase.name)
+    if known_task and recipe.final.checkpoint and recipe.final.name in whole and not shape_of(
+            recipe, recipe.final).outputs:
+        faults.append(f"{recipe.name} -> {recipe.final.name}: the last phase is what is evaluated, and this checkpoint "
+                      "has no classification head")
     if len(set(earlier)) < len(earlier):
         faults.append(f"{recipe.name}: two phases have one name: {', '.join(earlier)}")
     if len(set(recipe.seeds)) < len(recipe.seeds):
@@ -49,7 +55,7 @@ def faults_of(recipe: Recipe, known_task: bool) -> list[str]:
     return faults
 
 
-def _check_references(where: str, phase: Phase, earlier: list[str]) -> list[str]:
+def _check_references(where: str, recipe: Recipe, phase: Phase, earlier: list[str]) -> list[str]:
     faults = []
     try:
         safe_name(phase.name, "phase")
@@ -68,6 +74,13 @@ def _check_references(where: str, phase: Phase, earlier: list[str]) -> list[str]
     if phase.embeddings is not None and phase.embeddings.name in catalog.names("embeddings"):
         if catalog.find("embeddings", phase.embeddings.name).needs_teacher and not earlier:
             faults.append(f"{where} -> embeddings: '{phase.embeddings.name}' takes vectors from an earlier phase")
+        source = recipe.embeddings_from(phase)
+        if source in earlier and catalog.find("embeddings", phase.embeddings.name).needs_teacher:
+            its = recipe.named(source).model
+            if its is not None and its.name in catalog.names("models") and not catalog.find("models", its.name).half:
+                faults.append(f"{where} -> embeddings: vectors are read from a transformer's states, and '{source}' is "
+                              f"a '{its.name}'; name another: embeddings = {{ name = \"{phase.embeddings.name}\", "
+                              'from = "..." }')
         path = phase.embeddings.arguments.get("path")
         if path is not None and not is_file(str(path)):
             faults.append(f"{where} -> embeddings -> path: no file {path}")
@@ -75,6 +88,11 @@ def _check_references(where: str, phase: Phase, earlier: list[str]) -> list[str]
         faults.append(f"{where}: needs a model (to train), a start (to go on with) or a checkpoint (to bring)")
     if phase.checkpoint is not None and (phase.model or phase.asks or phase.augment or phase.start):
         faults.append(f"{where}: a brought checkpoint is not trained; take model, start, teacher and augment away")
+    if phase.label_names and phase.checkpoint is None:
+        faults.append(f"{where} -> label_names: is for a checkpoint that is brought; this one learns the task's")
+    if phase.asks and (phase.augment or phase.unlabelled) and not _reads_teachers(phase):
+        faults.append(f"{where} -> loss: made and unlabelled rows have no label, and no term reads what "
+                      f"{' and '.join(phase.asks)} says of them; add one (kd, logit_mse, ...), or take them away")
     if not phase.asks and (phase.augment or phase.unlabelled):
         faults.append(f"{where}: made and unlabelled rows need a teacher to label them")
     if phase.teacher and phase.teachers:
@@ -87,6 +105,19 @@ def _check_references(where: str, phase: Phase, earlier: list[str]) -> list[str]
         if len(set(getattr(phase, key))) < len(getattr(phase, key)):
             faults.append(f"{where} -> {key}: {list(getattr(phase, key))} names one phase twice")
     return faults
+
+
+def _reads_teachers(phase: Phase) -> bool:
+    """Whether a term reads a teacher, as far as its arguments can be taken as they are."""
+    for part in phase.loss:
+        if part.name not in catalog.names("objectives"):
+            return True
+        try:
+            if catalog.find("objectives", part.name)(**part.without("weight").arguments).needs:
+                return True
+        except (UserError, TypeError, ValueError):  # said by _check_part
+            return True
+    return False
 
 
 def _check_going_on(where: str, recipe: Recipe, phase: Phase, earlier: list[str]) -> list[str]:
@@ -111,6 +142,15 @@ def _check_going_on(where: str, recipe: Recipe, phase: Phase, earlier: list[str]
         if len(set(lengths.values())) > 1:
             said = ", ".join(f"{n} of {m}" for m, n in lengths.items())
             faults.append(f"{where} -> members: max_length = {said}; make them equal")
+        kinds = {m: tokens_of(recipe, recipe.named(m)) for m in phase.members if m in earlier}
+        if len(set(kinds.values())) > 1:
+            said = ", ".join(f"{m} reads {kind}" for m, kind in kinds.items())
+            faults.append(f"{where} -> members: {said}; give them one vocabulary: "
+                          'vocab = { name = "wordpieces", from = "..." }')
+        first = recipe.named(phase.members[0]) if phase.members[0] in earlier else phase
+        if phase.vocab != first.vocab or phase.max_length != first.max_length or phase.embeddings is not None:
+            faults.append(f"{where} -> members: an ensemble reads what its members read; take vocab, max_length and "
+                          "embeddings away")
         if len(phase.members) == 1:
             faults.append(f"{where} -> members: an ensemble needs two or more")
         if phase.asks or phase.start or phase.augment or phase.train:
@@ -119,6 +159,15 @@ def _check_going_on(where: str, recipe: Recipe, phase: Phase, earlier: list[str]
         faults += _try(f"{where} -> combine", lambda: combine.way(
             phase.combine.name, phase.combine.arguments, len(phase.teachers), recipe.task.kind))
     return faults
+
+
+def _too_long(where: str, recipe: Recipe, phase: Phase) -> list[str]:
+    """Rows longer than a network can read; where nobody said a number, rows are taken as they come."""
+    most = shape_of(recipe, phase).positions
+    if most is None or "max_length" not in phase.model_fields_set or phase.max_length <= most:
+        return []
+    return [f"{where} -> max_length: {phase.max_length}, and the model reads at most {most} tokens of a row; take "
+            f"max_length = {most} or less"]
 
 
 def _leans_on(phase: Phase) -> set[str]:
@@ -156,6 +205,8 @@ def _check_parts(where: str, recipe: Recipe, phase: Phase, earlier: list[str], k
         faults += _check_model(f"{where} -> model", recipe, phase.model, known_task)
     if phase.vocab is not None:
         faults += _check_vocab(f"{where} -> vocab", phase, earlier)
+        if known_task and not faults and not phase.start:
+            faults += _foreign_tokens(f"{where} -> vocab", recipe, phase)
     if phase.embeddings is not None:
         faults += _check_part(f"{where} -> embeddings", "embeddings", phase.embeddings, extra={"from"}, make=True)
         if phase.model is not None and phase.embeddings.name != "random" and _begins_elsewhere(phase.model.arguments):
@@ -237,10 +288,8 @@ def _check_vocab(where: str, phase: Phase, earlier: list[str]) -> list[str]:
 
 
 def _check_term(where: str, recipe: Recipe, phase: Phase, part: Part, known_task: bool) -> list[str]:
-    from kdpipe.schedules import as_schedule
-
     faults = _check_part(where, "objectives", part, extra={"weight"}, make=True)
-    faults += _try(f"{where} -> weight", lambda: as_schedule(part.arguments.get("weight", 1.0)))
+    faults += _try(f"{where} -> weight", lambda: _check_weight(part.arguments.get("weight", 1.0)))
     if part.name not in catalog.names("objectives"):
         return faults
     objective = catalog.find("objectives", part.name)
@@ -255,6 +304,25 @@ def _check_term(where: str, recipe: Recipe, phase: Phase, part: Part, known_task
     if known_task and recipe.task.kind not in objective.kinds:
         faults.append(f"{where}: '{part.name}' is not defined for {recipe.task.kind} (task '{recipe.task.name}')")
     return faults
+
+
+def _foreign_tokens(where: str, recipe: Recipe, phase: Phase) -> list[str]:
+    """Tokens that are not those of the vectors that a model begins with."""
+    name = phase.model.arguments.get("from")
+    if not _begins_elsewhere(phase.model.arguments) or (name and name not in [p.name for p in recipe.phase]):
+        return []
+    own, said = tokens_of(recipe, phase.model_copy(update={"vocab": None})), tokens_of(recipe, phase)
+    return [] if own == said else [f"{where}: the model begins with vectors of {own}, and this is {said}; take vocab "
+                                   "away"]
+
+
+def _check_weight(said: object) -> None:
+    from kdpipe.schedules import as_schedule, extremes
+
+    least, most = extremes(as_schedule(said))
+    if least < 0 or not most:
+        raise UserError(f"{said!r} {'falls below 0' if least < 0 else 'is 0 throughout'}; allowed: 0 or more, and more "
+                        "than 0 somewhere")
 
 
 def _check_settings(where: str, phase: Phase) -> list[str]:

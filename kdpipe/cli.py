@@ -116,6 +116,8 @@ def compare(
     check_form(form)
     names = list(available()) if recipes == "all" else [name.strip() for name in recipes.split(",") if name.strip()]
     which = ",".join(map(str, range(int(seeds)))) if seeds.isdigit() and int(seeds) else seeds
+    if not names:
+        raise UserError("--recipes: names none; say names separated by commas, or all (`kdpipe recipes` lists them)")
     jobs, unfit = [], []
     for name in dict.fromkeys(names):
         try:

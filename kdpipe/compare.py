@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -34,14 +35,24 @@ def compare(jobs: Sequence[Job]) -> Comparison:
     on one core are trained side by side, over recipes and seeds; the others one after the other.
     """
     found, shared = Comparison(), {}
+    if twice := [name for name, n in Counter(job.recipe.name for job in jobs).items() if n > 1]:
+        raise UserError([f"two recipes are named '{name}'; rename one of the files" for name in twice])
     for job in jobs:
         with _noted(found, job):
             phases.teachers(job)
             phases.augment(job)
-    for job in sorted(_left(jobs, found), key=_greed, reverse=True):
+    greed = {}
+    for job in _left(jobs, found):
+        with _noted(found, job):
+            greed[job.recipe.name] = _greed(job)
+    for job in sorted(_left(jobs, found), key=lambda job: greed[job.recipe.name], reverse=True):
         with _noted(found, job):
             shared[job.recipe.name] = [phases.augment(job), phases.teach(job)]
     trained: dict[str, list[Report]] = {}
+    for job in _left(jobs, found):
+        with _noted(found, job):
+            if phases.on_one_core(job):
+                prepare_vectors(job)
     for job, report in _train(_left(jobs, found)):
         if isinstance(report, str):
             found.failed[job.recipe.name] = report
@@ -58,8 +69,8 @@ def compare(jobs: Sequence[Job]) -> Comparison:
 def table(jobs: Sequence[Job], found: Comparison) -> pa.Table:
     """One row per recipe, best first: dev score over seeds, size, speed, and what each cost when its work was done.
 
-    dev_sd: over seeds, null for one. teach_seconds: of all teachers of the recipe, for its whole transfer set, whoever
-    asked first. train_seconds: of all phases of one seed, in the mean.
+    dev_sd: over seeds, null for one. Of one seed, in the mean: teach_seconds, of all teachers for their whole transfer
+    sets, whoever asked first; train_seconds, of all phases.
     """
     rows = [_row(job, found.runs[job.recipe.name]) for job in jobs if job.recipe.name in found.runs]
     rows.sort(key=lambda row: -row["dev"])
@@ -90,9 +101,9 @@ def _training_seconds(job: Job, seed: int) -> float:
 
 
 def _teaching_seconds(job: Job) -> float:
-    taught = {(teacher_fingerprint(job, name, seed), transfer_key(job, phase))
-              for phase, seed in phases.askable(job) for name in phase.asks}
-    return sum(job.place.read_cost("teach", f"{teacher}-{key}")["seconds"] for teacher, key in taught)
+    return mean(sum(job.place.read_cost("teach", f"{teacher}-{key}")["seconds"] for teacher, key in {
+        (teacher_fingerprint(job, name, seed), transfer_key(job, phase))
+        for phase in job.recipe.phase for name in phase.asks}) for seed in job.recipe.seeds)
 
 
 def _greed(job: Job) -> int:
@@ -107,8 +118,6 @@ def _left(jobs: Sequence[Job], found: Comparison) -> list[Job]:
 def _train(jobs: Sequence[Job]) -> Iterator[tuple[Job, Report | str]]:
     """Every job's seeds in order, with what became of each: a report, or what went wrong."""
     small = [job for job in jobs if phases.on_one_core(job)]
-    for job in small:
-        prepare_vectors(job)
     for group in (small, [job for job in jobs if job not in small]):
         tasks = [(job, seed) for job in group for seed in job.recipe.seeds]
         done = in_order(_train_one, tasks, processes(len(tasks)) if group is small else 1)

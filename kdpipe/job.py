@@ -77,7 +77,7 @@ def model_key(job: Job, phase: Phase, seed: int) -> str:
         SCHEMA,
         job.recipe.task.key(),
         job.recipe.task.metrics[0],
-        own_seed(phase, seed),
+        drawn_seed(job, phase, seed),
         transfer_key(job, phase) if phase.asks else None,
         [teacher_fingerprint(job, name, seed) for name in phase.asks],
         [teacher_fingerprint(job, name, seed) for name in (source, phase.start, *phase.members) if name],
@@ -133,6 +133,20 @@ def transfer_key(job: Job, phase: Phase) -> str:
 
 def own_seed(phase: Phase, seed: int) -> int:
     return seed if phase.seed is None else phase.seed
+
+
+def drawn_seed(job: Job, phase: Phase, seed: int) -> int:
+    """The seed of a phase's weights, order of rows and dropout: its own, but for a network that learns from one of its
+    own kind. Each generation is drawn anew (Furlanello et al. 2018, arXiv:1805.04770, section 3)."""
+    own, generation = own_seed(phase, seed), _generation(job.recipe, phase)
+    return own if not generation else int(content_key("generation", own, generation)[:8], 16)
+
+
+def _generation(recipe: Recipe, phase: Phase) -> int:
+    """How many teachers in a row have the phase's own model and vocabulary."""
+    older = [recipe.named(name) for name in phase.asks]
+    alike = [p for p in older if p.model is not None and (p.model, p.vocab) == (phase.model, phase.vocab)]
+    return max((1 + _generation(recipe, p) for p in alike), default=0)
 
 
 def model_folder(job: Job, phase: Phase, seed: int) -> Path:

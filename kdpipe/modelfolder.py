@@ -64,6 +64,7 @@ class Loaded:
 
 def save(folder: Path, model: Model, vocab: Vocabulary, card: Card) -> None:
     """Leave a model in an existing folder. Nothing of it needs pickle."""
+    model.name_outputs(card.labels if card.kind == "classification" else ())
     model.save(folder)
     vocab.save(folder)
     (folder / CARD).write_text(json.dumps(card.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from kdpipe import catalog, modelfolder
 from kdpipe.checks import faults_of
 from kdpipe.errors import UserError, did_you_mean
 from kdpipe.resources import folder, is_file, is_folder, toml
@@ -46,10 +47,15 @@ def load(
     if teacher is not None:
         faults += _replace_teacher(raw, teacher)
     ref_task = task if task is not None else raw.get("task")
+    if ref_task is not None and not isinstance(ref_task, str | Path):
+        faults.append(f"{path.name} -> task: found {ref_task!r}; allowed: the name of a shipped task or a file")
+        ref_task = None
+    elif ref_task is None:
+        faults.append(f'{path.name} -> task: missing; say task = "support" in the recipe or --task')
+    faults += [f"{path.name}: unknown key '{key}'; it comes with {source}" for key, source in _NOT_SAID.items()
+               if key in raw]
     try:
         loaded = load_task(ref_task) if ref_task is not None else None
-        if loaded is None:
-            faults.append(f'{path.name} -> task: missing; say task = "support" in the recipe or --task')
     except UserError as e:
         loaded, faults = None, [*faults, *e.faults]
     try:
@@ -57,8 +63,10 @@ def load(
             **{**raw, "name": safe_name(path.stem, "recipe"), "citation": _citation(text), "task": loaded or _NO_TASK}
         )
     except ValidationError as e:
-        raise UserError([*faults, *(_sentence(path, raw, error) for error in e.errors())]) from None
-    recipe = _filled(recipe)
+        wrong = [error for error in e.errors() if error["type"] != "too_short" or not error["input"]]
+        raise UserError([*faults, *(_sentence(path, raw, error) for error in wrong)]) from None
+    if loaded is not None:
+        recipe = _filled(recipe)
     faults += faults_of(recipe, known_task=loaded is not None)
     if faults:
         raise UserError(list(dict.fromkeys(faults)))
@@ -73,24 +81,48 @@ def _filled(recipe: Recipe) -> Recipe:
         if phase.start in earlier and phase.model is None:
             first = earlier[phase.start]
             said = {"model": first.model, "vocab": first.vocab}
-            if "max_length" not in phase.model_fields_set:
+            if "max_length" not in phase.model_fields_set and phase.max_length != first.max_length:
                 said["max_length"] = first.max_length
             phase = phase.model_copy(update=said)
         elif phase.members and phase.model is None and all(m in earlier and earlier[m].model for m in phase.members):
             first = earlier[phase.members[0]]
             models = [recipe.model_part(earlier[m]).settings() for m in phase.members]
+            inherited = {key: getattr(first, key) for key in ("vocab", "max_length")
+                         if key not in phase.model_fields_set}
             phase = phase.model_copy(update={"model": Part(name="ensemble", arguments={"members": models}),
-                                             "vocab": first.vocab, "max_length": first.max_length})
+                                             **inherited})
+        if phase.model is not None:
+            phase = phase.model_copy(update={"model": _with_inherited(phase.model, earlier)})
         phases.append(phase)
     return recipe.model_copy(update={"phase": tuple(phases)})
 
 
+def _with_inherited(model: Part, earlier: Mapping[str, Phase]) -> Part:
+    """The same model with what it leaves unsaid of the arguments that it takes over from the phase it starts from."""
+    name = model.arguments.get("from")
+    first = earlier.get(name) if isinstance(name, str) else None
+    if first is None or model.name not in catalog.names("models"):
+        return model
+    said = first.model.arguments if first.model else _of_folder(first.checkpoint)
+    taken = {k: said[k] for k in catalog.find("models", model.name).inherits if k in said}
+    return Part(name=model.name, arguments={**taken, **model.arguments})
+
+
+def _of_folder(checkpoint: str | None) -> Mapping[str, Any]:
+    """What the card of a brought model says of it; nothing where it has none or cannot be read, which others say."""
+    try:
+        return modelfolder.read_card(modelfolder.find(checkpoint)).model
+    except (UserError, OSError):
+        return {}
+
+
+_NOT_SAID = {"name": "the file's name", "citation": "the file's first line"}
 _NO_TASK = Task("?", "classification", ("a", "b"), ("accuracy",), {})
 
 
 def _read(path: Path) -> tuple[str, dict[str, Any]]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         raw = toml(text)
     except UnicodeDecodeError as e:
         raise UserError(f"{path}: not UTF-8 at byte {e.start}") from None
@@ -145,13 +177,15 @@ def _override(raw: dict, override: str) -> list[str]:
 
 
 def _replace_teacher(raw: dict[str, Any], checkpoint: str) -> list[str]:
-    """Bring a checkpoint in the place of every phase that is asked, for answers, vectors or tokens, and that nobody
-    taught itself: assistants and generations stay; faults."""
+    """Bring a checkpoint in the place of every phase that is asked, for answers, vectors or tokens, and that neither
+    another taught nor gave layers, tokens or vectors: assistants, generations and small teachers stay; faults."""
     phases = raw.get("phase", [])
     parts = [p.get(key) for p in phases for key in ("embeddings", "vocab", "model")]
     asked = {name for p in phases for name in (p.get("teacher"), *_listed(p.get("teachers")))}
     asked |= {p.get("from") for p in parts if isinstance(p, dict)} - {None}
-    names = {p.get("name") for p in phases if not any(p.get(key) for key in ("teacher", "teachers", "members"))} & asked
+    names = {p.get("name") for p in phases if not any(p.get(key) for key in ("teacher", "teachers", "members"))
+             and not any(isinstance(p.get(k), dict) and p[k].get("from") for k in ("model", "vocab", "embeddings"))}
+    names &= asked
     if not names:
         return [f"--teacher {checkpoint}: no phase of this recipe asks a teacher"]
     kept = ("name", "label_names", "max_length", "compute", "states")
@@ -181,7 +215,17 @@ def _sentence(path: Path, raw: dict, error: Any) -> str:
         known = Phase.model_fields if len(where) > 2 else Recipe.model_fields
         hint = did_you_mean(str(error["loc"][-1]), set(known) - {"citation"})
         return f"{' -> '.join(where[:-1])}: unknown key '{error['loc'][-1]}'{hint}"
-    return f"{' -> '.join(where)}: {found}{error['msg'][0].lower()}{error['msg'][1:]}"
+    said = _PLAINLY.get(error["type"]) or error["msg"][0].lower() + error["msg"][1:]
+    return f"{' -> '.join(where)}: {found}{said}"
+
+
+_PLAINLY = {  # pydantic's kind of fault -> what is allowed
+    "tuple_type": "allowed: a list, with square brackets",
+    "model_type": 'allowed: a name, or a table such as { name = "hard" }',
+    "too_short": "allowed: one or more",
+    "byte_size": 'allowed: a number of bytes, or text such as "2 GiB"',
+    "byte_size_unit": 'allowed: a number of bytes, or text such as "2 GiB"',
+}
 
 
 def _step(here: Any, key: Any) -> Any:

@@ -35,6 +35,7 @@ def _part(value: object) -> object:
     return value
 
 
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 APart = Annotated[Part, BeforeValidator(_part)]
 
 
@@ -55,12 +56,12 @@ class Phase(BaseModel):
     embeddings: APart | None = None
     augment: tuple[APart, ...] = ()
     unlabelled: tuple[str, ...] = ()
-    augment_seed: Annotated[int, Field(ge=0)] = 0
+    augment_seed: Seed = 0
     tagger: str = "kdpipe"
     loss: Annotated[tuple[APart, ...], Field(min_length=1)] = (Part(name="hard"),)
     train: dict[str, Any] = Field(default_factory=dict)
     # a phase with a seed of its own is trained once and shared by all seeds of the recipe
-    seed: Annotated[int, Field(ge=0)] | None = None
+    seed: Seed | None = None
     max_length: Annotated[int, Field(ge=3, le=100_000)] = 128
     compute: Literal["auto", "fp32", "int8"] = "auto"  # what it answers in when it is asked (kdpipe.signals.live)
     states: Literal["fp16", "fp32"] = "fp16"  # what its states are kept in when it is asked
@@ -81,7 +82,7 @@ class Recipe(BaseModel):
     name: str
     citation: str
     task: Task
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
     # the most that a phase may keep of its teacher's hidden states and attention; beyond it, the teacher is asked live
     budget: ByteSize = ByteSize(2 * 2**30)
     phase: Annotated[tuple[Phase, ...], Field(min_length=1)]

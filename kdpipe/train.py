@@ -22,6 +22,7 @@ from kdpipe.models import Model
 from kdpipe.objectives import Objective
 from kdpipe.optim import Optimiser
 from kdpipe.progress import bar
+from kdpipe.pruning import Pruner, sparsity
 from kdpipe.schedules import Schedule, rate_factor
 from kdpipe.settings import Settings
 from kdpipe.types import Batch, Encoded, Outputs
@@ -59,7 +60,7 @@ class Fitted:
     """How a training went. best_epoch counts from 1; the best epoch's weights are in the model.
 
     curve: for each epoch: epoch, loss (mean over its rows), dev (None where not evaluated), seconds (training alone).
-    rows_per_second: of training, evaluation apart.
+    rows_per_second: of training, evaluation apart. sparsity: the share of weights that are 0, None where not pruned.
     """
 
     best_epoch: int
@@ -67,6 +68,7 @@ class Fitted:
     curve: list[dict[str, float | int | None]]
     seconds: float
     rows_per_second: float
+    sparsity: float | None = None
 
 
 @contextmanager
@@ -133,7 +135,7 @@ def fit(model: Model, terms: Sequence[Term], data: Encoded, labels: np.ndarray, 
             loss = run.epoch(epoch, advance)
             seconds = time.perf_counter() - began
             dev = None
-            due = settings.select == "best" and epoch % settings.evaluate_every == 0
+            due = settings.select == "best" and epoch % settings.evaluate_every == 0 and run.is_whole()
             if due or epoch == settings.epochs:
                 run.optimiser.settle()
                 dev = float(dev_score())
@@ -144,7 +146,8 @@ def fit(model: Model, terms: Sequence[Term], data: Encoded, labels: np.ndarray, 
     run.thaw(len(run.blocks))
     best.restore()
     spent = sum(e["seconds"] for e in curve)
-    return Fitted(best.epoch, best.score, curve, time.perf_counter() - start, len(curve) * len(data) / spent)
+    left = sparsity(model) if run.pruner else None
+    return Fitted(best.epoch, best.score, curve, time.perf_counter() - start, len(curve) * len(data) / spent, left)
 
 
 class _Run:
@@ -162,6 +165,7 @@ class _Run:
         self.rate, self.lengths, self.step = rate_factor(s.schedule, s.warmup), batches.lengths(data), 0
         self.steps = s.epochs * math.ceil(len(data) / s.batch_size)
         self.half = _half(model, s.precision, device)
+        self.pruner = Pruner(model, s.sparsity, s.pruning) if s.sparsity else None
         self.blocks = [[p for p in block.parameters() if p.requires_grad] for block in model.blocks()]
 
     def epoch(self, epoch: int, advance: Callable[[int], None]) -> float:
@@ -178,6 +182,10 @@ class _Run:
                 _check_finite(losses[:i + 1], epoch, self.settings)
         sizes = torch.tensor([len(rows) for rows in order], device=self.device)
         return float((losses * sizes).sum() / sizes.sum())
+
+    def is_whole(self) -> bool:
+        """Whether the network has the shape that it is to have in the end: an epoch before that is not selected."""
+        return self.pruner is None or self.pruner.is_done()
 
     def thaw(self, blocks: int) -> None:
         """Train this many of the model's blocks, counted from its top, and leave the others as they are."""
@@ -196,6 +204,8 @@ class _Run:
                             "frozen; take unfreeze away, or add a term on the logits")
         loss.backward()
         self.optimiser.step(self.rate(progress), self.settings.clip)
+        if self.pruner:
+            self.pruner.step(progress)
         self.step += 1
         return loss.detach()
 

@@ -20,6 +20,7 @@ from kdpipe.errors import UserError
 from kdpipe.growing import joined
 from kdpipe.job import (
     Job,
+    drawn_seed,
     live,
     load_model,
     model_folder,
@@ -49,9 +50,9 @@ def train_phase(job: Job, phase: Phase, seed: int) -> str:
 
     if phase.members:
         return _assemble(job, phase, seed)
-    started, own = time.perf_counter(), own_seed(phase, seed)
+    started, drawn = time.perf_counter(), drawn_seed(job, phase, seed)
     task, key = job.recipe.task, model_key(job, phase, seed)
-    with loop.seeded(own):
+    with loop.seeded(drawn):
         terms = bind(job.recipe, phase)
     rows = _rows(job, phase)
     teacher, new = _teacher(job, phase, seed, rows)
@@ -63,8 +64,8 @@ def train_phase(job: Job, phase: Phase, seed: int) -> str:
     del rows  # each part's texts go as soon as they are tokens
     encoded = joined(vocab.encode(pa.Table.from_batches([texts.popleft()]), phase.max_length)
                      for _ in range(len(texts)))
-    settings, title = loop.Settings(**phase.train), f"{phase.name} seed {own}"
-    fitted = loop.fit(model, terms, encoded, labels, teacher, settings, dev_score, own, job.on, title)
+    settings, title = loop.Settings(**phase.train), f"{phase.name} seed {own_seed(phase, seed)}"
+    fitted = loop.fit(model, terms, encoded, labels, teacher, settings, dev_score, drawn, job.on, title)
     card = Card(part, task.kind, task.labels, task.outputs, len(vocab.tokens), task.pair, phase.max_length, task.name)
     with job.place.new_model(key) as folder:
         modelfolder.save(folder, model.cpu(), vocab, card)
@@ -83,7 +84,7 @@ def _network(job: Job, phase: Phase, seed: int, rows: pa.Table) -> tuple[Model, 
         return loaded.model, loaded.vocab, loaded.card.model
     part, vocab = job.recipe.model_part(phase), _vocabulary(job, phase, rows, seed)
     vectors = _vectors(job, phase, part, vocab, seed)
-    with seeded(own_seed(phase, seed)):
+    with seeded(drawn_seed(job, phase, seed)):
         model = catalog.find("models", part.name)(
             vocab_size=len(vocab.tokens), outputs=job.recipe.task.outputs, vectors=vectors,
             **_starting(job, part.arguments, seed))
@@ -268,8 +269,8 @@ def _width(model: Part) -> int:
 
 
 def _starting(job: Job, arguments: Mapping[str, Any], seed: int) -> dict[str, Any]:
-    """A model's arguments with every checkpoint, and every phase that it starts from, as a folder of this machine."""
-    said = {k: _starting(job, v, seed) if isinstance(v, Mapping) else v for k, v in found(arguments).items()}
+    """A model's arguments with every checkpoint, and the phase that it starts from, as a folder of this machine."""
+    said = found(arguments)
     if "from" in said:
         said["checkpoint"] = str(model_folder(job, job.recipe.named(said.pop("from")), seed))
     return said
@@ -282,11 +283,11 @@ def _plain(part: Part) -> dict[str, Any]:
 
 def _write_training(folder: Path, fitted: Fitted, seconds: float, asked: int, rows: int) -> None:
     _write_facts(folder, list(fitted.curve), fitted.best_epoch, fitted.best_score, seconds, fitted.rows_per_second,
-                 asked, rows)
+                 asked, rows, fitted.sparsity)
 
 
 def _write_facts(folder: Path, curve: list[dict[str, Any]], best_epoch: int, best_score: float, seconds: float,
-                 rows_per_second: float, asked: int, rows: int) -> None:
+                 rows_per_second: float, asked: int, rows: int, sparsity: float | None = None) -> None:
     facts = {
         "curve": curve,
         "best_epoch": best_epoch,
@@ -295,5 +296,6 @@ def _write_facts(folder: Path, curve: list[dict[str, Any]], best_epoch: int, bes
         "rows_per_second": round(rows_per_second, 1),
         "teacher_rows_asked": asked,
         "rows": rows,
+        **({"sparsity": round(sparsity, 4)} if sparsity is not None else {}),
     }
     (folder / modelfolder.TRAINING).write_text(json.dumps(facts, indent=1) + "\n")

@@ -247,6 +247,7 @@ class Shape:
     gives: frozenset[str]
     heads: int | None = None  # A; None where there is no attention
     ffn: int | None = None  # F
+    positions: int | None = None  # tokens that it can read of a row; None: any number
 
 
 class SignalSource(Protocol):

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from kdpipe.errors import UserError
+
 
 def kdpipe(*arguments, stdin: str | None = None, cwd: Path | None = None) -> subprocess.CompletedProcess:
     return subprocess.run(
@@ -104,6 +106,9 @@ def test_the_python_api_says_the_same(student):
     from kdpipe.predictor import Predictor
 
     predictor = Predictor.load(student)
+    for wrong in ("one text", [3], [("a", None)]):
+        with pytest.raises(UserError, match="give a list of texts, or of pairs as tuples"):
+            predictor(wrong)
     alone, together = predictor(["a great film"])[0], predictor(["a great film", "a very long and dull film indeed"])[0]
     assert alone.label == together.label and alone.confidence == pytest.approx(together.confidence, abs=1e-6)
     shown = kdpipe("predict", student, "a great film").stdout.split("\t")

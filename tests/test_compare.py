@@ -8,6 +8,7 @@ import pytest
 
 from kdpipe import predictions, recipe
 from kdpipe.compare import compare, table
+from kdpipe.errors import UserError
 from kdpipe.job import Job
 from tests import tiny
 from tests.contracts.test_recipes import reduced
@@ -60,6 +61,20 @@ def test_a_recipe_that_fails_does_not_stop_the_others(jobs, home, checkpoint, ti
     assert "the loss is" in found.failed["tang2019"] and "lower lr" in found.failed["tang2019"]
 
 
+def test_a_recipe_whose_vectors_cannot_be_taken_does_not_stop_the_others(jobs, home, checkpoint, tiny_task):
+    """Vectors are taken before seeds are trained side by side."""
+    lost = Job(recipe.load(reduced("soft_labels", checkpoint, home), tiny_task, [0, 1],
+                           ["student.embeddings.layer=99"]), str(home / "store"), "cpu", workers=1)
+    lost.recipe.__dict__["name"] = "lost"
+    found = compare([lost, jobs[1]])
+    assert list(found.runs) == ["soft_labels"] and "this teacher has the layers" in found.failed["lost"]
+
+
+def test_two_recipes_of_one_name_are_refused(jobs):
+    with pytest.raises(UserError, match="two recipes are named 'soft_labels'; rename one of the files"):
+        compare([jobs[1], jobs[1]])
+
+
 def test_the_command_prints_a_table_and_says_what_does_not_fit(home, checkpoint, tiny_task, jobs):
     compare(jobs[1:2])
     broken = home / "broken.toml"
@@ -76,4 +91,5 @@ def test_the_command_prints_a_table_and_says_what_does_not_fit(home, checkpoint,
     assert done.returncode == 0 and "left out: broken -> student -> loss[2]" in done.stderr
     assert [row["recipe"] for row in json.loads(done.stdout)] == ["soft_labels"]
     assert say("--recipes", "nothing", "--seeds", "1").returncode == 2
+    assert "names none; say names separated by commas" in say("--recipes", ",").stderr
     assert "format 'xml'" in say("--recipes", "static", "--format", "xml").stderr

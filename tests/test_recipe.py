@@ -199,8 +199,9 @@ WRONG = {
         ["start: goes on with the model of 'second'; take model, vocab and embeddings away"]),
     "lonely": (['members = ["second"]'], ["members: an ensemble needs two or more", "two members or more"]),
     "grown_members": (
-        ['members = ["teacher", "second"]'], ["bert starts from a checkpoint or phase; members are trained from"]),
-    "brought_members": (['members = ["brought", "second"]'], ["members: 'brought' is brought, not trained here"]),
+        ['members = ["teacher", "second"]'], ["bert starts from a checkpoint or phase; members are trained from",
+                                             "teacher reads 'wordpieces' of "]),
+    "brought_members": (['members = ["brought", "second"]'], ["members: 'brought' is brought, not trained here", "members: brought reads 'wordpieces' of "]),
     "members_cut_elsewhere": (
         ['members = ["second", "short"]'], ["members: max_length = 128 of second, 9 of short; make them equal"]),
     "a_taught_ensemble": (
@@ -227,6 +228,28 @@ WRONG = {
     "vectors_of_two": (
         ['model = { name = "bert", from = "teacher" }', 'embeddings = { name = "teacher", from = "teacher" }'],
         ["embeddings: the model begins with the token vectors of its checkpoint or phase"]),
+    "other_tokens_than_its_vectors": (
+        ['model = { name = "bert", from = "teacher" }', 'vocab = { name = "wordpieces" }'],
+        ["vocab: the model begins with vectors of 'wordpieces' of ", ]),
+    "an_ensemble_of_its_own": (
+        ['members = ["second", "third"]', "max_length = 16"],
+        ["members: an ensemble reads what its members read; take vocab, max_length and embeddings away"]),
+    "members_of_other_tokens": (
+        ['members = ["second", "pieces"]'],
+        ["members: second reads 'words' built from text, pieces reads 'wordpieces' of "]),
+    "names_of_what_is_trained": ([BILSTM, 'label_names = ["a", "b"]'], ["label_names: is for a checkpoint that is"]),
+    "rows_for_nobody": (
+        [ASKS, BILSTM, 'augment = ["mask"]', 'loss = [{ name = "hard" }]'],
+        ["loss: made and unlabelled rows have no label, and no term reads what teacher says of them"]),
+    "against_the_grain": (
+        [ASKS, BILSTM, 'loss = [{ name = "kd", weight = { linear = [1, -1] } }, { name = "hard", weight = 0 }]'],
+        ["loss[0] -> weight: {'linear': [1, -1]} falls below 0", "loss[1] -> weight: 0 is 0 throughout"]),
+    "longer_than_it_reads": (
+        ['model = { name = "bert", layers = 1, width = 8, heads = 2, positions = 9 }', "max_length = 10"],
+        ["max_length: 10, and the model reads at most 9 tokens of a row; take max_length = 9 or less"]),
+    "vectors_of_no_transformer": (
+        [BILSTM, 'embeddings = { name = "teacher", from = "second" }'],
+        ["embeddings: vectors are read from a transformer's states, and 'second' is a 'bilstm'"]),
     "shared_by_all": (
         ["seed = 1", 'teacher = "second"', BILSTM, KD],
         ["seed: is shared by all seeds, but needs the model of 'second', which is not"]),
@@ -240,7 +263,8 @@ def wrong(tmp_path, tiny_checkpoint):
     def make(phases: dict[str, list[str]]):
         sound = {"teacher": ["seed = 0", f'model = {{ name = "bert", checkpoint = "{tiny_checkpoint}" }}'],
                  "brought": [f'checkpoint = "{tiny_checkpoint}"'], "second": [BILSTM], "third": [BILSTM],
-                 "short": [BILSTM, "max_length = 9"], "cheap": ['model = { name = "bert", from = "teacher" }'],
+                 "short": [BILSTM, "max_length = 9"], "pieces": [BILSTM, TOKENS],
+                 "cheap": ['model = { name = "bert", from = "teacher" }'],
                  "asks_cheap": ['teacher = "cheap"', BILSTM, 'loss = [{ name = "logit_mse" }]']}
         sound["cheap"] += ['compute = "int8"']
         path = tmp_path / "mine.toml"
@@ -287,7 +311,7 @@ def test_what_fits_is_not_refused(wrong, tiny_task):
         "finish": ['start = "many"'],
         "encoder": ['teacher = "brought"', BILSTM, 'loss = [{ name = "cosine", on = "cls" }]'],
     }
-    assert [p.name for p in recipe.load(wrong(fits), tiny_task).phase][7:] == [*fits]
+    assert [p.name for p in recipe.load(wrong(fits), tiny_task).phase][8:] == [*fits]
 
 
 def test_a_student_of_pairs_has_no_token_that_is_the_teachers(tmp_path, wrong):

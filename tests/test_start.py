@@ -23,7 +23,7 @@ from kdpipe import phases, recipe
 from kdpipe.binding import shape_of
 from kdpipe.errors import UserError
 from kdpipe.evaluation import evaluate
-from kdpipe.job import Job, load_model, model_folder, model_key, teacher_of, transfer_set
+from kdpipe.job import Job, drawn_seed, load_model, model_folder, model_key, teacher_of, transfer_set
 from kdpipe.models import count_parameters
 from kdpipe.models.bert import PRESETS, Bert
 from kdpipe.plan import plan
@@ -241,6 +241,7 @@ def test_a_student_starts_with_the_teachers_layers(make, take, kept):
 
     plain = AutoModelForSequenceClassification.from_pretrained(folder(job)).eval()
     assert plain.config.num_hidden_layers == len(kept)
+    assert tuple(plain.config.id2label.values()) == job.recipe.task.labels
     texts = job.recipe.task.splits["dev"]["text_a"].to_pylist()
     with torch.inference_mode():
         said = plain(**AutoTokenizer.from_pretrained(folder(job))(texts, padding=True, return_tensors="pt")).logits
@@ -342,6 +343,34 @@ def test_the_teachers_vectors_come_in_the_width_of_the_model(make, model, width)
     assert made.shape[1] == width
     table = next(load_model(job, job.recipe.final, 0).model.embedding_parameters())
     assert_allclose(np.sort(np.linalg.norm(table.detach(), axis=1)), np.sort(np.linalg.norm(made, axis=1)), rtol=1e-5)
+
+
+def test_a_student_of_layers_pools_as_its_teacher_does(make, tiny_checkpoint):
+    """Else its own [CLS] would be held against the teacher's mean, under a pooler that nobody trained."""
+    mean = "\n".join([f'model = {{ name = "bert", checkpoint = "{tiny_checkpoint}", pooling = "mean" }}', "seed = 0"])
+    job = trained(make(phase("sentences", mean, STILL),
+                       phase("same", 'model = { name = "bert", from = "sentences" }', STILL),
+                       phase("other", 'model = { name = "bert", from = "sentences", pooling = "cls" }', STILL),
+                       phase("grown", 'model = { name = "bert", from = "same", take = [0] }', STILL)))
+    assert {p.name: p.model.arguments.get("pooling") for p in job.recipe.phase} == {
+        "teacher": None, "sentences": "mean", "same": "mean", "other": "cls", "grown": "mean"}
+    assert load_model(job, job.recipe.named("grown"), 0).model.pooling == "mean"
+
+
+# ---- generations
+
+
+def test_each_generation_is_drawn_anew(make):
+    """Furlanello et al. 2018: the same network, other first weights; other phases of a run share their seed."""
+    chain = (phase("one", BILSTM, STILL), phase("two", BILSTM, STILL, 'teacher = "one"', KD),
+             phase("three", BILSTM, STILL, 'teacher = "two"', KD),
+             phase("another", BILSTM, STILL, 'teacher = "teacher"', KD))
+    job = trained(make(*chain))
+    tables = {name: load_file(model_folder(job, job.recipe.named(name), 0) / "model.safetensors")["head.0.weight"]
+              for name in ("one", "two", "three", "another")}
+    assert len({tables[name].tobytes() for name in ("one", "two", "three")}) == 3
+    assert np.array_equal(tables["one"], tables["another"])
+    assert drawn_seed(job, job.recipe.named("two"), 0) != drawn_seed(job, job.recipe.named("two"), 1)
 
 
 # ---- ensembles

@@ -16,6 +16,7 @@ from kdpipe.models.siamese import Siamese
 from kdpipe.objectives.cosine import CosineState
 from kdpipe.objectives.hard import Hard
 from kdpipe.objectives.logit_mse import LogitMSE
+from kdpipe.pruning import Pruner, prunable, sparsity
 from kdpipe.schedules import as_schedule
 from kdpipe.signals.said import Said
 from kdpipe.train import Settings, Term, fit, predict, seeded
@@ -181,6 +182,37 @@ def test_a_table_that_was_frozen_starts_as_a_new_one_would():
     assert_close(once(large=True), once(large=False), atol=2e-4, rtol=0)
 
 
+@pytest.mark.parametrize("way", ["cubic", "one_shot"])
+def test_a_network_is_pruned_to_the_share_that_was_asked(way):
+    """The smallest weights of all matrices but the table are 0 in the end, and no epoch before that is chosen."""
+    model, scores = built(), iter([0.9, 0.8, 0.1, 0.2, 0.3, 0.3])
+    fitted = train(model, epochs=6, sparsity=0.7, pruning=way, dev_score=lambda: next(scores))
+    weights = torch.cat([p.flatten() for p in prunable(model)])
+    assert fitted.sparsity == pytest.approx(0.7, abs=1e-3) == float((weights == 0).float().mean())
+    assert fitted.best_epoch == (1 if way == "one_shot" else 4)
+    assert all((p != 0).all() for p in model.parameters() if p.ndim == 1)
+    assert (model.tables["trained"].weight[1:] != 0).all()
+
+
+def test_one_shot_prunes_the_smallest_weights():
+    model, whole = built(), built()
+    train(whole, epochs=1, batch_size=len(DATA))
+    train(model, epochs=1, batch_size=len(DATA), sparsity=0.5, pruning="one_shot")
+    sizes = torch.cat([p.abs().flatten() for p in prunable(whole)])
+    left = torch.cat([p.flatten() for p in prunable(model)]) != 0
+    assert sizes[left].min() >= sizes[~left].max()
+
+
+def test_the_cubic_share_follows_its_formula():
+    """Zhu and Gupta 2017, equation 1, with s_i = 0 and the end of the rise in the middle: at p = 0.25, 7/8 of it."""
+    model = built()
+    pruner = Pruner(model, 0.8, "cubic")
+    for progress, share in ((0.0, 0.0), (0.25, 0.7), (0.5, 0.8), (0.9, 0.8)):
+        pruner.step(progress)
+        assert sparsity(model) == pytest.approx(share, abs=2e-3)
+    assert pruner.is_done()
+
+
 def test_a_loss_on_what_is_frozen_is_refused():
     states = Term(CosineState(on="cls", project=False), as_schedule(1.0))
     model = built()
@@ -226,8 +258,8 @@ def test_pairs_are_trained():
 def test_wrong_settings_are_all_named():
     with pytest.raises(UserError) as e:
         Settings(epochs=0, batch_size=2.5, optimizer="adadelt", lr=-1, schedule="linaer", patience=0, clip="no",
-                 unfreeze=0.5)
-    assert len(e.value.faults) == 8
+                 unfreeze=0.5, sparsity=2, pruning="all")
+    assert len(e.value.faults) == 10
     assert "optimizer = 'adadelt'; did you mean 'adadelta'?" in e.value.faults
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -26,6 +26,7 @@ class Model(nn.Module):
     segments: ClassVar[int] = 1  # how many segments of a batch it reads; a siamese model reads 2
     packs_pairs: ClassVar[bool] = False  # whether it reads a pair as one segment with token types
     on_pairs: ClassVar[str] = "siamese"  # the model that it is put inside where it can read only one text of a pair
+    inherits: ClassVar[tuple[str, ...]] = ()  # arguments that are the other phase's where a model starts `from` one
     half: bool = False  # a large network: bfloat16 autocast on a GPU and all cores of a CPU serve it
 
     @abstractmethod
@@ -55,6 +56,9 @@ class Model(nn.Module):
     def blocks(self) -> list[nn.Module]:
         """The network from the classifier down to the token tables, in the parts that are unfrozen one by one."""
         return [self]
+
+    def name_outputs(self, labels: Sequence[str]) -> None:  # noqa: B027 - only a checkpoint of Hugging Face has a place
+        """The classes in the order of the logits, none for a score: for other tools that read a saved model."""
 
     def save(self, folder: Path) -> None:
         """Weights to model.safetensors in a folder that exists."""

@@ -51,7 +51,8 @@ class Bert(Encoder):
     preset: the first four of these by name: tinybert4, sucik, bert_small, bert6, bert4, bert2.
     pooling: "cls": transformers' own sequence classifier, so that what `save` leaves is an ordinary checkpoint;
         "mean": Linear over the mean state of the real tokens, which suits sentence-embedding checkpoints; then plain
-        transformers loads the encoder (AutoModel) and the head lies beside it in head.safetensors.
+        transformers loads the encoder (AutoModel) and the head lies beside it in head.safetensors. A student that
+        starts from a teacher's layers pools as it does, unless it says otherwise.
 
     hf: the transformers model; drawn: the names of its weights that the checkpoint lacked.
     Raises UserError for checkpoints and arguments that cannot be.
@@ -59,6 +60,7 @@ class Bert(Encoder):
 
     reads = ("wordpieces",)
     packs_pairs = True
+    inherits = ("pooling",)
     half = True
 
     def __init__(self, vocab_size: int, outputs: int | None, vectors: np.ndarray | None = None,
@@ -101,7 +103,7 @@ class Bert(Encoder):
         _check_arguments(checkpoint, take, preset, layers, width, heads, ffn, positions, dropout, pooling, None)
         if checkpoint is None:
             layers, width, heads, ffn = _sizes(preset, layers, width, heads, ffn)
-            return Shape(layers, width, width, outputs or 0, _GIVES, heads, ffn)
+            return Shape(layers, width, width, outputs or 0, _GIVES, heads, ffn, positions)
         check_folder(checkpoint)
         found = _shape(json.loads((Path(checkpoint) / "config.json").read_text(encoding="utf-8")), outputs or 0)
         return found if take is None else replace(found, layers=len(_taken(take, found.layers)))
@@ -170,8 +172,8 @@ class Bert(Encoder):
                 hook.remove()
 
     def _inputs(self, tokens: Tokens) -> dict[str, Tensor]:
-        limit = getattr(self.hf.config, "max_position_embeddings", None) or tokens.ids.shape[1]
-        if tokens.ids.shape[1] > limit:
+        limit = self.shape.positions
+        if limit is not None and tokens.ids.shape[1] > limit:
             raise UserError(f"bert: a row of {tokens.ids.shape[1]} tokens, the model reads at most {limit}; "
                             f"set max_length = {limit} or less")
         types = {"token_type_ids": tokens.types} if self._takes_types and tokens.types is not None else {}
@@ -188,6 +190,12 @@ class Bert(Encoder):
         inside |= {id(m) for m in below.modules()}
         above = [m for m in self.modules() if not {id(part) for part in m.modules()} & inside]
         return [nn.ModuleList(above), *reversed(layers), below]
+
+    def name_outputs(self, labels: Sequence[str]) -> None:
+        self.hf.config.problem_type = "single_label_classification" if labels else "regression"
+        if labels:
+            self.hf.config.id2label = dict(enumerate(labels))
+            self.hf.config.label2id = {name: i for i, name in enumerate(labels)}
 
     def save(self, folder: Path) -> None:
         """An ordinary transformers checkpoint; with mean pooling head.safetensors beside it."""
@@ -294,7 +302,18 @@ def _shape(config: Mapping[str, Any], outputs: int) -> Shape:
     lacking = {"logits"} if not outputs else set()
     lacking |= {"vectors"} if of("embedding_size") not in (None, width) else set()  # narrower than layer 0
     return Shape(layers, width, width, outputs, _GIVES - lacking, of("num_attention_heads", "n_heads"),
-                 of("intermediate_size", "hidden_dim"))
+                 of("intermediate_size", "hidden_dim"), _positions(config))
+
+
+def _positions(config: Mapping[str, Any]) -> int | None:
+    """Tokens that can be read of a row; RoBERTa's kin number them from beyond the padding's own number."""
+    most, behind = config.get("max_position_embeddings"), config.get("model_type") in _NUMBERED_BEYOND
+    if not isinstance(most, int) or most <= 0:
+        return None
+    return most - 1 - (config.get("pad_token_id") or 0) if behind else most
+
+
+_NUMBERED_BEYOND = ("roberta", "xlm-roberta", "camembert", "longformer", "mpnet")
 
 
 def _layers(hf: PreTrainedModel) -> nn.ModuleList:

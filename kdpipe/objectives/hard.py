@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kdpipe.errors import did_you_mean
+from kdpipe.errors import UserError, did_you_mean
 from kdpipe.objectives import Objective
 from kdpipe.objectives._layers import refuse
 from kdpipe.objectives._precision import full
-from kdpipe.types import Batch, Outputs
+from kdpipe.types import Batch, Outputs, Shape
 
 SPREADS = ("uniform", "others")
 
@@ -43,6 +43,12 @@ class Hard(Objective):
         self.fallback, self.label_smoothing, self.spread = fallback, float(label_smoothing), spread
         if fallback == "teacher":
             self.needs = frozenset({"logits"})
+
+    def bind(self, student: Shape, teacher: Shape | None) -> None:
+        """Raises UserError where a score's label is to be smoothed."""
+        if self.label_smoothing and student.outputs == 1:
+            raise UserError(f"hard: label_smoothing = {self.label_smoothing:g} is for classes, and the task has a "
+                            "score; take it away")
 
     def forward(self, student: Outputs, teacher: Outputs | None, batch: Batch, progress: float) -> Tensor:
         """Logits [B, C], labels [B] -> losses [B]."""

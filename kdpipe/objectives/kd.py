@@ -12,9 +12,10 @@ from kdpipe.errors import UserError, did_you_mean
 from kdpipe.objectives import Objective
 from kdpipe.objectives._layers import of_teacher, refuse
 from kdpipe.objectives._precision import full
-from kdpipe.schedules import Schedule, as_schedule
+from kdpipe.schedules import Schedule, as_schedule, extremes
 from kdpipe.types import Batch, Outputs
 
+COLDEST, HOTTEST = 1e-3, 1e6  # beyond them a softmax in float32 is a step, or flat
 REDUCTIONS = ("sum_c", "mean_c")
 
 
@@ -57,7 +58,8 @@ class HintonKD(Objective):
 
 
 def _above_zero(schedule: Schedule) -> Schedule:
-    for progress in (0.0, 0.25, 0.5, 0.75, 1.0):
-        if not 0 < schedule(progress) < float("inf"):
-            raise UserError(f"{schedule(progress):g} at progress {progress:g}; allowed: above 0 throughout")
+    least, most = extremes(schedule)
+    if not COLDEST <= least <= most <= HOTTEST:
+        raise UserError(f"reaches {least if least < COLDEST else most:g}; allowed: from {COLDEST:g} to {HOTTEST:g} "
+                        "throughout")
     return schedule

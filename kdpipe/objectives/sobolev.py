@@ -22,7 +22,8 @@ class Sobolev(Objective):
     direction is what a cache can hold, and a mean does not grow with the text.
     match: "saliency" compares the numbers <g_t, e_t>, whatever the widths of the two networks; "gradient" compares
         g_t itself, for networks that read token vectors of one width.
-    It differentiates the student twice: its layers must allow that.
+    It differentiates the student twice: its layers must allow that. The student's derivatives are those of the pass
+    that the other terms see, dropout and all; a second pass without it would double the cost of a batch.
     Raises UserError for another value.
     """
 

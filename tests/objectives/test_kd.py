@@ -70,13 +70,15 @@ def test_every_wrong_value_is_named():
     with pytest.raises(UserError) as said:
         HintonKD(temperature=0, reduction="sum", t_squared=1)
     assert said.value.faults == (
-        "kd: temperature: 0 at progress 0; allowed: above 0 throughout",
+        "kd: temperature: reaches 0; allowed: from 0.001 to 1e+06 throughout",
         "kd: reduction = 'sum'; did you mean 'sum_c'?",
         "kd: t_squared = 1; allowed: true or false")
 
 
 def test_a_schedule_must_stay_above_0():
-    with pytest.raises(UserError, match="kd: temperature: -0.25 at progress 0.75; allowed: above 0 throughout"):
+    with pytest.raises(UserError, match="kd: temperature: reaches -1; allowed: from 0.001 to"):
         HintonKD({"linear": [2.0, -1.0]})
+    with pytest.raises(UserError, match="kd: temperature: reaches -3; allowed: from 0.001 to"):
+        HintonKD({"join": [[0.0, 2.0], [0.6, {"steps": [[0.0, 2.0], [0.1, -3.0], [0.2, 2.0]]}]]})
     with pytest.raises(UserError, match="kd: temperature: schedule 'hot': allowed: a number, or one of"):
         HintonKD("hot")

@@ -30,7 +30,7 @@ baselines as (
         avg(dev_score) as dev_mean,
         avg(test_score) as test_mean
     from stg_runs
-    where is_latest and role = 'student' and recipe = 'labels_only'
+    where is_latest and role = 'student' and recipe in ('labels_only', 'labels_only_bert')
     group by all
 
 )
@@ -55,5 +55,5 @@ left join baselines
     on scores.task_key = baselines.task_key
     and scores.student = baselines.student
     and scores.metric = baselines.metric
-where scores.recipe <> 'labels_only'
+where scores.recipe not in ('labels_only', 'labels_only_bert')
 order by scores.task, dev_gain desc, scores.recipe, scores.student
