@@ -13,7 +13,7 @@ ROOMS = ("augment", "embeddings", "models", "objectives", "tasks", "vocab")
 # From the ground up. A unit imports only what stands on a line above its own, and inside a room the room itself.
 LAYERS = (
     ("draws", "errors", "progress", "resources", "types"),
-    ("catalog", "growing", "idset", "intact", "schedules", "workers"),
+    ("catalog", "growing", "idset", "intact", "pruning", "schedules", "workers"),
     ROOMS,
     ("batches", "optim", "readonly", "render", "runs", "settings", "sources", "store"),
     ("making", "modelfolder", "neighbours", "plain", "tags", "train", "warehouse"),

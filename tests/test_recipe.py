@@ -201,7 +201,9 @@ WRONG = {
     "grown_members": (
         ['members = ["teacher", "second"]'], ["bert starts from a checkpoint or phase; members are trained from",
                                              "teacher reads 'wordpieces' of "]),
-    "brought_members": (['members = ["brought", "second"]'], ["members: 'brought' is brought, not trained here", "members: brought reads 'wordpieces' of "]),
+    "brought_members": (
+        ['members = ["brought", "second"]'],
+        ["members: 'brought' is brought, not trained here", "members: brought reads 'wordpieces' of "]),
     "members_cut_elsewhere": (
         ['members = ["second", "short"]'], ["members: max_length = 128 of second, 9 of short; make them equal"]),
     "a_taught_ensemble": (
