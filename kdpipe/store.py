@@ -110,6 +110,8 @@ class Store:
         except (ValueError, ImportError) as e:
             raise UserError(f"store '{self.root}': {e}; give a folder, or a URL that fsspec can open") from None
         self.local = "file" in (self.fs.protocol if isinstance(self.fs.protocol, tuple) else (self.fs.protocol,))
+        if self.local and (file := next(filter(os.path.isfile, (self.path, *Path(self.path).parents)), None)):
+            raise UserError(f"store '{self.root}': {file} is a file; give a folder, or a place where one can be made")
 
     # ---- places
 

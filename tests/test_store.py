@@ -33,6 +33,14 @@ def test_a_part_comes_back_as_it_was_written(store):
     assert back.schema.metadata[b"by"] == b"me"
 
 
+def test_a_file_is_no_store(tmp_path):
+    """Said before a teacher is trained for it, not after."""
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(UserError, match="file is a file; give a folder"):
+            Store(place)
+
+
 def test_the_same_content_is_the_same_part(store):
     assert store.write_part(store.transfer("k"), table()) == store.write_part(store.transfer("k"), table())
     assert len(store.parts(store.transfer("k"))) == 1
