@@ -252,6 +252,27 @@ def sql(
 
 
 @app.command()
+def significance(
+    names: Annotated[list[str] | None, typer.Argument(help="Recipes, teachers' phases, run ids; none: all.")] = None,
+    task: Annotated[str | None, typer.Option("--task", "-t", help="Where the store holds runs of several.")] = None,
+    split: Annotated[str, typer.Option("--split", help="dev or test.")] = "dev",
+    metric: Annotated[str | None, typer.Option("--metric", help="Of the task's kind; its first by default.")] = None,
+    against: Annotated[str | None, typer.Option("--against", help="Hold all against this one, not each pair.")] = None,
+    store: StorePath = STORE,
+    form: Annotated[str, typer.Option("--format", "-f", help="table, csv or json.")] = "table",
+) -> None:
+    """Say of which recipes and runs one can tell that one is better, and how sure that is."""
+    from kdpipe.contrast import contrast, tables
+    from kdpipe.render import check_form, render
+
+    check_form(form)
+    scores, differences = tables(*contrast(store, names or (), task, split, metric, against))
+    if form == "table":
+        print(render(scores, form))
+    print(render(differences, form))
+
+
+@app.command()
 def predict(
     model: Annotated[str, typer.Argument(help="A student's folder, or any checkpoint with a trained head.")],
     texts: Annotated[

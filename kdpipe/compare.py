@@ -13,9 +13,11 @@ import pyarrow as pa
 
 from kdpipe import modelfolder, phases
 from kdpipe.asking import asked
+from kdpipe.contrast import of_runs
 from kdpipe.errors import UserError
 from kdpipe.evaluation import evaluate
 from kdpipe.job import Job, Report, model_folder, teacher_fingerprint, transfer_key
+from kdpipe.significance import Score
 from kdpipe.training import prepare_vectors
 from kdpipe.workers import in_order, processes
 
@@ -69,15 +71,28 @@ def compare(jobs: Sequence[Job]) -> Comparison:
 def table(jobs: Sequence[Job], found: Comparison) -> pa.Table:
     """One row per recipe, best first: dev score over seeds, size, speed, and what each cost when its work was done.
 
-    dev_sd: over seeds, null for one. Of one seed, in the mean: teach_seconds, of all teachers for their whole transfer
+    dev_sd: over seeds, null for one. low, high: 95% over rows and seeds. than_best: against the first row, with Holm's
+    correction (kdpipe.significance). Of one seed, in the mean: teach_seconds, of all teachers for their whole transfer
     sets, whoever asked first; train_seconds, of all phases.
     """
-    rows = [_row(job, found.runs[job.recipe.name]) for job in jobs if job.recipe.name in found.runs]
+    done = [job for job in jobs if job.recipe.name in found.runs]
+    rows = [_row(job, found.runs[job.recipe.name], score, said) for job, score, said in _judged(done, found)]
     rows.sort(key=lambda row: -row["dev"])
     return pa.Table.from_pylist(rows)
 
 
-def _row(job: Job, ids: Sequence[str]) -> dict[str, object]:
+def _judged(jobs: Sequence[Job], found: Comparison) -> list[tuple[Job, Score, str]]:
+    """Each recipe's score with its interval, and whether it can be told from the best."""
+    metric = jobs[0].recipe.task.metrics[0]
+    scores, _ = of_runs(jobs[0].place, found.runs, "dev", metric, against=next(iter(found.runs)))
+    best = scores[0].name
+    _, differences = of_runs(jobs[0].place, found.runs, "dev", metric, against=best)
+    said = {best: "the best", **{d.first: d.verdict for d in differences}}
+    by_name = {score.name: score for score in scores}
+    return [(job, by_name[job.recipe.name], said[job.recipe.name]) for job in jobs]
+
+
+def _row(job: Job, ids: Sequence[str], score: Score, said: str) -> dict[str, object]:
     records = [job.place.read_json(job.place.run(run)) for run in ids]
     scores = [record["dev_score"] for record in records]
     at_64 = [speed["rows_per_second"] for record in records for speed in record["speed"] if speed["batch"] == 64]
@@ -87,6 +102,9 @@ def _row(job: Job, ids: Sequence[str]) -> dict[str, object]:
         "seeds": len(records),
         "dev": round(mean(scores), 4),
         "dev_sd": round(stdev(scores), 4) if len(scores) > 1 else None,
+        "low": round(score.low, 4),
+        "high": round(score.high, 4),
+        "than_best": said,
         "non_embedding": records[0]["parameters"]["non_embedding"],
         "rows_per_second": round(mean(at_64), 1),
         "train_seconds": round(mean(_training_seconds(job, seed) for seed in job.recipe.seeds), 1),

@@ -1,0 +1,290 @@
+"""How sure one can be of a difference between systems that answered the same rows.
+
+The tests are those that Dror et al. 2018 (ACL, P18-1128) name: McNemar for accuracy, approximate randomisation for the
+other metrics of classes, paired bootstrap for correlations and for all intervals. Seeds are treated as seeds: where a
+system has several, the spread of its scores joins the spread over rows, and rows of different seeds are never pooled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import numpy as np
+
+RESAMPLES = 10_000
+LEVEL = 0.05  # of false alarms
+_HELD = 2_000_000  # weights of rows that are held at once, 4 bytes each
+_EXACT_BELOW = 25  # rows that only one of the two has right (Dror et al. 2018)
+
+
+@dataclass(frozen=True)
+class System:
+    """What a recipe's runs or one run answered. predicted: class indexes or scores [S, n], one line for each seed."""
+
+    name: str
+    predicted: np.ndarray
+
+
+@dataclass(frozen=True)
+class Score:
+    """A system's mean score over seeds and the 95% interval over rows and, where there are several, seeds."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    seeds: int
+
+
+@dataclass(frozen=True)
+class Difference:
+    """first - second on the same rows: 95% interval, p of no difference, p after Holm's correction, and the words."""
+
+    first: str
+    second: str
+    value: float
+    low: float
+    high: float
+    p: float
+    p_holm: float
+    verdict: str  # "better", "worse", "cannot tell apart"
+    test: str
+
+
+def compare(systems: Sequence[System], gold: np.ndarray, metric: str, against: str | None = None,
+            resamples: int = RESAMPLES, seed: int = 0) -> tuple[list[Score], list[Difference]]:
+    """Each system's score and the difference of each pair, or of each system and `against`, Holm-corrected together.
+
+    gold: class indexes or scores [n]. metric: a name of kdpipe.tasks.metrics. One set of resampled rows serves all
+    systems, so the intervals of their differences are paired. With one seed on both sides the verdict is on these two
+    models alone: nothing is known of other seeds.
+    """
+    sums = _sums(metric, gold, np.concatenate([s.predicted for s in systems]))
+    point, drawn = sums.values(np.ones((1, len(gold)))), _drawn(sums, len(gold), resamples, seed)
+    cuts = np.cumsum([len(s.predicted) for s in systems])[:-1]
+    at, spread = np.split(point[0], cuts), np.split(drawn, cuts, axis=1)
+    scores = [Score(s.name, a.mean(), *_interval(a, None, d.mean(1)), len(a))
+              for s, a, d in zip(systems, at, spread, strict=True)]
+    names = [s.name for s in systems]
+    pairs = combinations(range(len(names)), 2) if against is None else (
+        (i, names.index(against)) for i in range(len(names)) if names[i] != against)
+    found = []
+    for i, j in pairs:
+        rows = spread[i].mean(1) - spread[j].mean(1)
+        low, high = _interval(at[i], at[j], rows)
+        p, test = _p(metric, gold, systems[i], systems[j], at[i], at[j], rows, resamples, seed)
+        found.append(Difference(names[i], names[j], at[i].mean() - at[j].mean(), low, high, p, p, "", test))
+    return scores, _corrected(found)
+
+
+def _corrected(found: list[Difference]) -> list[Difference]:
+    """With Holm's p and the verdict that follows from it.  Holm 1979, Scandinavian Journal of Statistics 6."""
+    corrected = [d.p for d in found]
+    if len(found) > 1:
+        from statsmodels.stats.multitest import multipletests
+
+        corrected = multipletests(corrected, alpha=LEVEL, method="holm")[1]
+    return [replace(d, p_holm=float(p), verdict=_verdict(d.value, p)) for d, p in zip(found, corrected, strict=True)]
+
+
+def _verdict(value: float, p: float) -> str:
+    if p >= LEVEL or value == 0:
+        return "cannot tell apart"
+    return "better" if value > 0 else "worse"
+
+
+# ---- intervals and tests
+
+
+def _interval(first: np.ndarray, second: np.ndarray | None, rows: np.ndarray) -> tuple[float, float]:
+    """95% of a mean over seeds [S], or of the difference of two: by its percentiles over resampled rows where neither
+    has a second seed, else by Student's t over the variances of seeds and rows together."""
+    value, seeds = first.mean() - (0 if second is None else second.mean()), _seeds(first, second)
+    if not seeds:
+        return tuple(np.quantile(rows, [LEVEL / 2, 1 - LEVEL / 2]))
+    from scipy import stats
+
+    variance, freedom = _together(seeds, rows)
+    reach = stats.t.isf(LEVEL / 2, freedom) * variance**0.5
+    return value - reach, value + reach
+
+
+def _seeds(*scores: np.ndarray | None) -> list[tuple[float, int]]:
+    """The variance of each mean over seeds and its degrees of freedom; a system of one seed is taken as it is."""
+    return [(s.var(ddof=1) / len(s), len(s) - 1) for s in scores if s is not None and len(s) > 1]
+
+
+def _together(seeds: list[tuple[float, int]], rows: np.ndarray) -> tuple[float, float]:
+    """The variance over seeds and rows and its degrees of freedom (Welch 1947, Satterthwaite 1946), those of the rows
+    without end. What seeds and rows do together is counted twice: the interval is rather too wide than too narrow."""
+    variance = sum(v for v, _ in seeds) + rows.var(ddof=1)
+    known = sum(v**2 / df for v, df in seeds)
+    return variance, variance**2 / known if known else np.inf
+
+
+def _p(metric: str, gold: np.ndarray, first: System, second: System, a: np.ndarray, b: np.ndarray, rows: np.ndarray,
+       resamples: int, seed: int) -> tuple[float, str]:
+    from scipy import stats
+
+    value = a.mean() - b.mean()
+    if seeds := _seeds(a, b):
+        variance, freedom = _together(seeds, rows)
+        p = 2 * stats.t.sf(abs(value) / variance**0.5, freedom) if variance else float(value == 0)
+        return float(p), f"Welch's t over {len(a)} and {len(b)} seeds and the rows"
+    one, other = first.predicted[0], second.predicted[0]
+    if metric == "accuracy":
+        return mcnemar(one == gold, other == gold), "McNemar"
+    if metric in _OF_COUNTS:
+        return randomised(metric, gold, one, other, resamples, seed), "approximate randomisation"
+    return float((1 + (abs(rows - value) >= abs(value)).sum()) / (1 + len(rows))), "paired bootstrap"
+
+
+def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
+    """p of two systems that are right [n] equally often: exact where few rows tell them apart, else by chi squared."""
+    from statsmodels.stats.contingency_tables import mcnemar as test
+
+    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
+    if not only_first + only_second:
+        return 1.0
+    table = [[int((first & second).sum()), only_first], [only_second, int((~first & ~second).sum())]]
+    return float(test(table, exact=only_first + only_second < _EXACT_BELOW, correction=False).pvalue)
+
+
+def randomised(metric: str, gold: np.ndarray, first: np.ndarray, second: np.ndarray, resamples: int = RESAMPLES,
+               seed: int = 0) -> float:
+    """p by approximate randomisation: the answers to each row change sides by the toss of a coin.
+
+    Rows of the same gold class and answers are alike: that of 40 of them k are swapped is one draw from a binomial, and
+    not 40. So the cost does not depend on the number of rows; the distribution is the same.
+    Noreen 1989; p = (1 + #{|d*| >= |d|}) / (1 + R).
+    """
+    cells, counts = np.unique(np.stack([gold, first, second]).astype(np.int64), axis=1, return_counts=True)
+    g, a, b = cells
+    k = int(cells.max()) + 1
+    swapped = np.random.default_rng(seed).binomial(counts * (a != b), 0.5, size=(resamples, len(counts)))
+    swapped = np.concatenate([np.zeros_like(swapped[:1]), swapped])
+    t = np.bincount(g, counts, k)
+    sides = []
+    for mine, theirs in ((a, b), (b, a)):
+        p = (counts - swapped) @ np.eye(k)[mine] + swapped @ np.eye(k)[theirs]
+        tp = (counts - swapped) @ (np.eye(k)[g] * (mine == g)[:, None]) + swapped @ (
+            np.eye(k)[g] * (theirs == g)[:, None])
+        sides.append(_OF_COUNTS[metric](tp, p, t))
+    d = abs(sides[0] - sides[1])
+    return float((1 + (d[1:] >= d[0] - 1e-12).sum()) / (1 + resamples))
+
+
+# ---- scores of weighted rows
+
+
+def _drawn(sums: _Sums, n: int, resamples: int, seed: int) -> np.ndarray:
+    """The scores [R, M] of M lines of answers on rows drawn with replacement."""
+    return np.concatenate([sums.values(w) for w in _weights(n, resamples, np.random.default_rng(seed))])
+
+
+def _weights(n: int, resamples: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """How often each of n rows is drawn in each resample, float32 [r, n], a few resamples at a time."""
+    step = max(1, _HELD // n)
+    for start in range(0, resamples, step):
+        r = min(step, resamples - start)
+        drawn = rng.integers(n, size=(r, n)) + np.arange(r)[:, None] * n
+        yield np.bincount(drawn.ravel(), minlength=r * n).reshape(r, n).astype(np.float32)
+
+
+class _Sums:
+    """The score of weighted rows, for M lines of answers at once."""
+
+    def values(self, weights: np.ndarray) -> np.ndarray:
+        """Weights [r, n] -> scores [r, M]."""
+        raise NotImplementedError
+
+
+class _Counts(_Sums):
+    """From true positives, predicted and gold rows of each class."""
+
+    def __init__(self, metric: str, gold: np.ndarray, predicted: np.ndarray):
+        self.score, k = _OF_COUNTS[metric], int(max(gold.max(), predicted.max())) + 1
+        self.gold, self.predicted, self.eye = gold.astype(np.int64), predicted.astype(np.int64), np.eye(k, dtype="f4")
+
+    def values(self, weights: np.ndarray) -> np.ndarray:
+        gold = self.eye[self.gold]
+        t, found = weights @ gold, []
+        for line in self.predicted:
+            answered = self.eye[line]
+            counts = weights @ (answered * gold), weights @ answered, t
+            found.append(self.score(*(x.astype(np.float64) for x in counts)))
+        return np.stack(found, axis=1)
+
+
+def _accuracy(tp: np.ndarray, p: np.ndarray, t: np.ndarray) -> np.ndarray:
+    return tp.sum(-1) / p.sum(-1)
+
+
+def _f1(tp: np.ndarray, p: np.ndarray, t: np.ndarray) -> np.ndarray:
+    return _each_f1(tp, p, t)[..., 1]
+
+
+def _macro_f1(tp: np.ndarray, p: np.ndarray, t: np.ndarray) -> np.ndarray:
+    there = p + t > 0
+    return np.where(there, _each_f1(tp, p, t), 0).sum(-1) / there.sum(-1)
+
+
+def _each_f1(tp: np.ndarray, p: np.ndarray, t: np.ndarray) -> np.ndarray:
+    return 2 * tp / np.maximum(p + t, 1)
+
+
+def _matthews(tp: np.ndarray, p: np.ndarray, t: np.ndarray) -> np.ndarray:
+    n = p.sum(-1)
+    above = tp.sum(-1) * n - (p * t).sum(-1)
+    below = np.sqrt((n**2 - (p**2).sum(-1)) * (n**2 - (t**2).sum(-1)))
+    return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
+
+
+_OF_COUNTS = {"accuracy": _accuracy, "f1": _f1, "macro_f1": _macro_f1, "matthews": _matthews}
+
+
+class _Correlation(_Sums):
+    """Pearson's, of the values or of their ranks among the drawn rows."""
+
+    def __init__(self, metric: str, gold: np.ndarray, predicted: np.ndarray):
+        make = _Ranks if metric == "spearman" else _Values
+        self.of = [make(line.astype(np.float64)) for line in (gold, *predicted)]
+
+    def values(self, weights: np.ndarray) -> np.ndarray:
+        weights = weights.astype(np.float64)
+        share = weights / weights.sum(1, keepdims=True)
+        gold, *lines = (x - (share * x).sum(1, keepdims=True) for x in (of(weights) for of in self.of))
+        return np.stack([_correlation(share, gold, line) for line in lines], axis=1)
+
+
+def _correlation(share: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    above = (share * x * y).sum(1)
+    below = np.sqrt((share * x**2).sum(1) * (share * y**2).sum(1))
+    return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
+
+
+class _Values:
+    def __init__(self, values: np.ndarray):
+        self.line = values[None] - values.mean()
+
+    def __call__(self, weights: np.ndarray) -> np.ndarray:
+        return self.line
+
+
+class _Ranks:
+    """Mean ranks of values [n] where row i is there weights[r, i] times -> [r, n]; sorted once for all resamples."""
+
+    def __init__(self, values: np.ndarray):
+        distinct, self.group = np.unique(values, return_inverse=True)
+        self.order = np.argsort(self.group, kind="stable")
+        self.starts = np.searchsorted(self.group[self.order], np.arange(len(distinct)))
+
+    def __call__(self, weights: np.ndarray) -> np.ndarray:
+        size = np.add.reduceat(weights[:, self.order], self.starts, axis=1)
+        return (size.cumsum(1) - size / 2 + 0.5)[:, self.group]
+
+
+def _sums(metric: str, gold: np.ndarray, predicted: np.ndarray) -> _Sums:
+    return (_Counts if metric in _OF_COUNTS else _Correlation)(metric, gold, predicted)

@@ -1,0 +1,96 @@
+"""Recipes and runs of a real store against each other."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from kdpipe import phases, recipe, warehouse
+from kdpipe.contrast import contrast, in_words, of_runs
+from kdpipe.errors import UserError
+from kdpipe.job import Job
+
+ALONE = """# A test's own recipe
+seeds = [0, 1]
+
+[[phase]]
+name  = "student"
+model = {{ name = "{model}", fc = 4, width = 8 }}
+train = {{ epochs = {epochs}, batch_size = 8, lr = 1e-2 }}
+"""
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory, tiny_task):
+    """Two recipes of two seeds, one of them with a student of another kind too."""
+    home = tmp_path_factory.mktemp("contrast")
+    for name, model, epochs in (("short", "static", 1), ("long", "static", 6), ("long", "bilstm", 1)):
+        path = home / f"{name}.toml"
+        path.write_text(ALONE.format(model=model, epochs=epochs))
+        phases.run(Job(recipe.load(path, tiny_task), str(home / "store"), "cpu", workers=1))
+    return home / "store"
+
+
+def test_every_group_of_runs_is_held_against_every_other(store):
+    scores, differences = contrast(store)
+    means = warehouse.query(store, "select recipe, student, dev_mean, seeds from leaderboard").to_pylist()
+    assert sorted(s.value for s in scores) == pytest.approx(sorted(m["dev_mean"] for m in means))
+    assert [s.value for s in scores] == sorted((s.value for s in scores), reverse=True)
+    assert {s.seeds for s in scores} == {2} and len(differences) == 3
+    assert sorted(s.name.split(" (")[0] for s in scores) == ["long", "long", "short"]
+    assert {word for s in scores for word in ("bilstm", "static") if f"long ({word}" in s.name} == {"bilstm", "static"}
+
+
+def test_runs_are_named_by_their_ids(store):
+    runs = warehouse.query(store, "select run, dev_score from stg_runs where recipe = 'short'").to_pylist()
+    scores, [difference] = contrast(store, [run["run"] for run in runs])
+    assert {s.name: s.value for s in scores} == pytest.approx({run["run"]: run["dev_score"] for run in runs})
+    assert difference.test == "McNemar"
+    [score], _ = of_runs(store, {"both": [run["run"] for run in runs]}, "test", "matthews", resamples=100)
+    assert score.seeds == 2 and score.low <= score.value <= score.high
+
+
+def test_against_one(store):
+    first = contrast(store)[0][0].name
+    scores, differences = contrast(store, against=first)
+    assert [d.second for d in differences] == [first] * 2
+    assert in_words(scores, differences).startswith(f"{first} is ahead on these rows")
+
+
+@pytest.mark.parametrize(("said", "wrong"), [
+    ({"names": ["shrot"]}, "no recipe or run 'shrot'; did you mean 'short'?"),
+    ({"task": "tny"}, "no runs of task 'tny'; did you mean 'tiny'?"),
+    ({"metric": "pearson"}, "--metric: no 'pearson' for task 'tiny'"),
+    ({"split": "train"}, "no labelled predictions on train"),
+    ({"against": "nobody"}, "no 'nobody'"),
+])
+def test_mistakes_are_said(store, said, wrong):
+    with pytest.raises(UserError, match="".join(f"[{c}]" if c in "?()" else c for c in wrong)):
+        contrast(store, **said)
+
+
+def test_other_rows_are_refused(store, tiny_task, tmp_path_factory):
+    """The task's data changed between two runs: their answers cannot be held against each other."""
+    other = tmp_path_factory.mktemp("changed")
+    for name in ("task.toml", "train.tsv", "test.tsv"):
+        (other / name).write_text((tiny_task / name).read_text())
+    lines = (tiny_task / "dev.tsv").read_text().splitlines(keepends=True)
+    (other / "dev.tsv").write_text("".join(lines[:-1]))
+    path = other / "later.toml"
+    path.write_text(ALONE.format(model="static", epochs=1))
+    phases.run(Job(recipe.load(path, other, [0]), str(store), "cpu", workers=1))
+    with pytest.raises(UserError, match="answered other rows of dev: the task's data changed between them"):
+        contrast(store, ["short", "later"])
+
+
+def test_the_command_says_it_in_words(store):
+    def say(*arguments):
+        return subprocess.run([sys.executable, "-m", "kdpipe.cli", "significance", "--store", str(store), *arguments],
+                              capture_output=True, text=True)
+
+    rows = json.loads(say("short", "--against", "short", "--format", "json").stdout)
+    assert rows == []
+    shown = say("short").stdout
+    assert "short" in shown and "0 rows" in shown
+    assert say("nothing").returncode == 2
