@@ -8,11 +8,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from kdpipe import modelfolder, runs, transfer
 from kdpipe.asking import asked
 from kdpipe.binding import shape_of
+from kdpipe.calibration import temperature
 from kdpipe.errors import memory_said_plainly
 from kdpipe.job import Job, Report, load_model, model_folder, own_seed, teacher_fingerprint, transfer_key
 from kdpipe.modelfolder import Loaded
@@ -75,10 +77,12 @@ def _evaluate_model(job: Job, phase: Phase, seed: int, role: str, reports: tuple
     if not lacking:
         return run
     loaded = load_model(job, phase, seed)
-    scores = [found for split in lacking for found in _evaluate_split(job, run, loaded, split)]
+    answered = {split: _evaluate_split(job, run, loaded, split) for split in lacking}
     if store.exists(store.run(run)):  # some predictions were taken away: the record stays as it was written
         return run
+    scores = [found for split, logits in answered.items() for found in _scores(job, split, logits)]
     record = _record(job, phase, seed, role, run, loaded, scores, reports)
+    record.temperature = _temperature(job, answered["dev"])
     record.stages.append(
         {
             "stage": "evaluate",
@@ -92,8 +96,8 @@ def _evaluate_model(job: Job, phase: Phase, seed: int, role: str, reports: tuple
     return run
 
 
-def _evaluate_split(job: Job, run: str, loaded: Loaded, split: str) -> list[dict[str, Any]]:
-    from kdpipe.tasks.metrics import score
+def _evaluate_split(job: Job, run: str, loaded: Loaded, split: str) -> np.ndarray:
+    """Store what the model answers; its logits [n, C] in task order."""
     from kdpipe.train import predict
 
     task, rows = job.recipe.task, job.recipe.task.splits[split]
@@ -102,12 +106,26 @@ def _evaluate_split(job: Job, run: str, loaded: Loaded, split: str) -> list[dict
     place = job.place.predictions(run, split)
     job.place.write_part(place, predictions(task, rows, logits, loaded, encoded), {"run": run})
     job.place.keep_one(place)
+    return logits
+
+
+def _scores(job: Job, split: str, logits: np.ndarray) -> list[dict[str, Any]]:
+    from kdpipe.tasks.metrics import score
+
+    task, rows = job.recipe.task, job.recipe.task.splits[split]
     has_label = rows["label"].is_valid().to_numpy()
     if not has_label.any():
         return []
     gold = rows["label"].to_numpy()[has_label]
     found = score(task.kind, task.labels, task.metrics, gold, logits[has_label])
     return [{"split": split, "metric": metric, "value": float(value)} for metric, value in found.items()]
+
+
+def _temperature(job: Job, logits: np.ndarray) -> float | None:
+    if job.recipe.task.kind != "classification":
+        return None
+    gold = job.recipe.task.splits["dev"]["label"].to_numpy()
+    return temperature(logits[~np.isnan(gold)], gold[~np.isnan(gold)])
 
 
 def _neighbours(job: Job) -> None:

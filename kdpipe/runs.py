@@ -62,6 +62,7 @@ class Record:
     best_epoch: int
     speed: list[dict[str, Any]]
     settings: dict[str, Any]
+    temperature: float | None = None  # fitted on dev (kdpipe.calibration); None for a score
     device: str = "cpu"
     started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     seconds: float = 0.0

@@ -122,6 +122,7 @@ SOURCES: dict[str, Source] = {
             "parameters": "struct(total bigint, embedding bigint, non_embedding bigint)",
             "curve": "struct(epoch bigint, loss double, dev double, seconds double)[]",
             "best_epoch": "bigint",
+            "temperature": "double",
             "speed": "struct(batch bigint, rows_per_second double)[]",
             "device": "varchar",
             "settings": "json",

@@ -15,7 +15,7 @@ LAYERS = (
     ("draws", "errors", "progress", "resources", "types"),
     ("catalog", "growing", "idset", "intact", "pruning", "schedules", "workers"),
     ROOMS,
-    ("batches", "optim", "readonly", "render", "runs", "settings", "significance", "sources", "store"),
+    ("batches", "calibration", "optim", "readonly", "render", "runs", "settings", "significance", "sources", "store"),
     ("making", "modelfolder", "neighbours", "plain", "tags", "train", "warehouse"),
     ("contrast", "predictions", "predictor", "signals", "transfer"),
     ("schema",),

@@ -122,6 +122,7 @@ def record(run, **changes):
         "best_epoch": 2,
         "speed": [{"batch": 1, "rows_per_second": 100.0}, {"batch": 64, "rows_per_second": 900.0}],
         "settings": {"phases": [{"name": "student", "lr": 0.1}]},
+        "temperature": 2.0,
         "device": "cpu",
         "started": "2026-01-02T10:00:00+00:00",
         "seconds": 15.0,

@@ -2,11 +2,12 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from kdpipe.store import Store
 from kdpipe.warehouse import named, query
-from tests.warehouse.small import AWFUL, LOVELY, NOT_GOOD, add_run, classified, row_id
+from tests.warehouse.small import AWFUL, FAMILY, LOVELY, NEVER, NOT_GOOD, add_run, classified, row_id
 
 MARTS = [name for name, _ in named() if not name.startswith("stg_")]
 
@@ -181,6 +182,84 @@ def test_a_text_that_a_split_holds_twice_is_one_error_case(tmp_path):
     assert len(rows(store, "select * from error_cases where run = 'student'")) == 1
     assert rows(store, "select n from agreement") == [{"n": 1}]
     assert rows(store, "select n from confusion where run = 'student'") == [{"n": 2}]
+
+
+# ---- how sure, and how near the teacher. Of its dev rows tang-s0 has the 2nd (0.9) and 3rd (0.75) right, the 1st
+# (0.99) and 4th (0.75) wrong; its teacher has the first three right (0.9, 0.9, 0.75) and the 4th wrong (0.75).
+
+TANG = "where run = 'tang-s0' and split = 'dev'"
+
+
+def test_per_class(small_store):
+    sql = f'select class, n, answered, n_right, "precision", recall, f1 from per_class {TANG} order by class'
+    assert [tuple(r.values()) for r in rows(small_store, sql)] == [
+        ("bad", 2, 2, 1, 0.5, 0.5, 0.5), ("good", 2, 2, 1, 0.5, 0.5, 0.5)]
+
+
+def test_reliability(small_store):
+    sql = f"select bin_from, n, confidence, accuracy from reliability {TANG} order by bin_from"
+    found = [tuple(r.values()) for r in rows(small_store, sql)]
+    assert [(start, n, accuracy) for start, n, _, accuracy in found] == [
+        (pytest.approx(11 / 15), 2, 0.5), (pytest.approx(13 / 15), 1, 1.0), (pytest.approx(14 / 15), 1, 0.0)]
+    assert [confidence for _, _, confidence, _ in found] == pytest.approx([0.75, 0.9, 0.99])
+
+
+def test_calibration(small_store):
+    """Raw: bins of 2, 1 and 1 rows that are 0.25, 0.1 and 0.99 off. Temperature 2 takes the root of all odds."""
+    [found] = rows(small_store, f"select * from calibration {TANG}")
+    assert found["ece"] == pytest.approx((2 * 0.25 + 0.1 + 0.99) / 4)
+    assert found["nll"] == pytest.approx(-math.log(0.01 * 0.9 * 0.75 * 0.25) / 4)
+    assert found["brier"] == pytest.approx(2 * (0.99**2 + 0.1**2 + 0.25**2 + 0.75**2) / 4)
+    sure = [math.sqrt(p / (1 - p)) / (1 + math.sqrt(p / (1 - p))) for p in (0.99, 0.9, 0.75, 0.75)]
+    right = [1 - sure[0], sure[1], sure[2], 1 - sure[3]]
+    assert found["nll_scaled"] == pytest.approx(-sum(map(math.log, right)) / 4)
+    assert (found["temperature"], found["n"], found["accuracy"]) == (2.0, 4, 0.5)
+    assert found["ece_scaled"] == pytest.approx((sure[0] + 1 - sure[1] + abs(1 - sure[2] - sure[3])) / 4)
+    assert rows(small_store, "select * from calibration where task = 'close'") == []
+
+
+def test_fidelity(small_store):
+    [found] = rows(small_store, f"select * from fidelity {TANG}")
+    assert (found["n"], found["agreement"]) == (4, 0.75)
+    assert found["kl"] == pytest.approx((0.9 * math.log(0.9 / 0.01) + 0.1 * math.log(0.1 / 0.99)) / 4)
+    assert (found["mistakes"], found["teacher_mistakes"]) == (2, 1)
+    assert (found["shared_mistakes"], found["same_mistakes"]) == (1, 1)
+    assert found["share_of_mistakes"] == 0.5
+    assert found["confidence_correlation"] == pytest.approx(
+        np.corrcoef([0.99, 0.9, 0.75, 0.75], [0.9, 0.9, 0.75, 0.75])[0, 1])
+    assert found["confidence_difference"] == pytest.approx(0.09 / 4)
+
+
+def test_confidence_profile(small_store):
+    [found] = rows(small_store, f"select * from confidence_profile {TANG}")
+    assert (found["hits"], found["mistakes"]) == (2, 2)
+    assert (found["confidence_of_hits"], found["confidence_of_mistakes"]) == pytest.approx((0.825, 0.87))
+
+
+def test_run_pairs(small_store):
+    sql = "select * from run_pairs where run_1 = 'tang-s0' and run_2 = 'tang-s1' and split = 'dev'"
+    [found] = rows(small_store, sql)
+    assert (found["n"], found["hits_of_1_alone"], found["hits_of_2_alone"]) == (4, 0, 1)
+    assert (found["mistakes_of_both"], found["same_mistakes"]) == (1, 1)
+    assert (found["share_of_mistakes_of_1"], found["share_of_mistakes_of_2"]) == (0.5, 1.0)
+
+
+def test_telling_predictions(small_store):
+    sql = f"select kind, rank, text_a, teacher_answer from telling_predictions {TANG} order by kind, rank"
+    assert [tuple(r.values()) for r in rows(small_store, sql)] == [
+        ("sure hit", 1, FAMILY, "good"), ("sure hit", 2, NEVER, "bad"),
+        ("sure mistake", 1, NOT_GOOD, "bad"), ("sure mistake", 2, LOVELY, "bad"),
+        ("unsure hit", 1, NEVER, "bad"), ("unsure hit", 2, FAMILY, "good"),
+        ("unsure mistake", 1, LOVELY, "bad"), ("unsure mistake", 2, NOT_GOOD, "bad")]
+
+
+def test_teacher_sure_student_unsure(tmp_path):
+    store = Store(tmp_path)
+    add_run(store, "teacher", classified((LOVELY, "good", "good", 0.95, 0), (NEVER, "bad", "bad", 0.8, 0)),
+            role="teacher", teacher_run=None, teacher=None, transfer=None)
+    add_run(store, "student", classified((LOVELY, "good", "bad", 0.6, 0), (NEVER, "bad", "bad", 0.6, 0)))
+    [found] = rows(store, "teacher_sure_student_unsure")
+    assert (found["text_a"], found["teacher_answer"], found["student_answer"]) == (LOVELY, "good", "bad")
 
 
 def test_every_mart_has_a_worked_example():

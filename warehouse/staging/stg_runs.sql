@@ -44,6 +44,7 @@ select
     parameters.embedding as embedding_parameters,
     parameters.non_embedding as non_embedding_parameters,
     best_epoch,
+    temperature,
     device,
     speed as speeds,
     stages,

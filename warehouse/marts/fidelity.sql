@@ -1,0 +1,78 @@
+-- One row per student run and split (classification): how near it comes to its teacher, whatever the label says: equal
+-- answers, KL(teacher || student) in nats, correlation of confidences, and the teacher's mistakes among its own. Equal
+-- texts with equal labels count once.
+with
+
+pairs as (
+
+    select
+        runs.run,
+        runs.task,
+        runs.recipe,
+        runs.student,
+        runs.seed,
+        runs.teacher_run,
+        students.split,
+        students.id,
+        students.label,
+        any_value(students.prediction) as student_answer,
+        any_value(students.confidence) as student_confidence,
+        any_value(students.logits) as student_logits,
+        any_value(teachers.prediction) as teacher_answer,
+        any_value(teachers.confidence) as teacher_confidence,
+        any_value(teachers.logits) as teacher_logits
+    from stg_runs as runs
+    inner join stg_predictions as students
+        on runs.run = students.run
+    inner join stg_predictions as teachers
+        on runs.teacher_run = teachers.run
+        and students.split = teachers.split
+        and students.id = teachers.id
+    where runs.role = 'student' and runs.kind = 'classification'
+    group by
+        runs.run,
+        runs.task,
+        runs.recipe,
+        runs.student,
+        runs.seed,
+        runs.teacher_run,
+        students.split,
+        students.id,
+        students.label
+
+),
+
+logs as (
+
+    select
+        *,
+        list_transform(student_logits, lambda z: z - list_max(student_logits)) as s,
+        list_transform(teacher_logits, lambda z: z - list_max(teacher_logits)) as t,
+        ln(list_sum(list_transform(s, lambda z: exp(z)))) as log_s,
+        ln(list_sum(list_transform(t, lambda z: exp(z)))) as log_t
+    from pairs
+
+)
+
+select
+    run,
+    task,
+    recipe,
+    student,
+    seed,
+    teacher_run,
+    split,
+    count(*) as n,
+    avg((student_answer = teacher_answer)::integer) as agreement,
+    avg(list_sum(list_transform(
+        list_zip(s, t), lambda z: exp(z[2] - log_t) * (z[2] - log_t - z[1] + log_s)
+    ))) as kl,
+    corr(student_confidence, teacher_confidence) as confidence_correlation,
+    avg(student_confidence - teacher_confidence) as confidence_difference,
+    count(*) filter (where student_answer <> label) as mistakes,
+    count(*) filter (where teacher_answer <> label) as teacher_mistakes,
+    count(*) filter (where student_answer <> label and teacher_answer <> label) as shared_mistakes,
+    count(*) filter (where student_answer <> label and teacher_answer = student_answer) as same_mistakes,
+    shared_mistakes / nullif(mistakes, 0) as share_of_mistakes
+from logs
+group by run, task, recipe, student, seed, teacher_run, split
