@@ -138,6 +138,40 @@ def compare(
 
 
 @app.command()
+def ladder(
+    task: Annotated[str, typer.Argument(help="Shipped task, task.toml, or a CSV/TSV/JSONL/Parquet file.")],
+    store: StorePath = STORE,
+    seeds: Annotated[str, typer.Option("--seeds", help="How many (3), or which (0,7,9).")] = "3",
+    overrides: Overrides = None,
+    teacher: Teacher = None,
+    device: Device = "auto",
+    form: Annotated[str, typer.Option("--format", "-f", help="table, csv or json.")] = "table",
+) -> None:
+    """Say what labels, the teacher's answers and each operator bring, at one training budget. Goes on where stopped."""
+    from kdpipe.compare import compare as run_all
+    from kdpipe.ladder import RUNGS, level, table
+    from kdpipe.render import check_form, render
+
+    check_form(form)
+    which = ",".join(map(str, range(int(seeds)))) if seeds.isdigit() and int(seeds) else seeds
+    jobs, unfit = [], []
+    for name in RUNGS:
+        try:
+            jobs.append(_job(name, task, store, which, overrides, teacher, device))
+        except UserError as e:
+            unfit += [fault for fault in e.faults if "is not defined for regression" not in fault]
+    if unfit:
+        raise UserError(unfit)
+    jobs = level(jobs)
+    found = run_all(jobs)
+    print(render(table(jobs, found), form))
+    for name, why in found.failed.items():
+        print(f"kdpipe: {name}: {why}", file=sys.stderr)
+    if found.failed:
+        raise typer.Exit(2)
+
+
+@app.command()
 def plan(
     recipe: RecipeName,
     task: TaskName = None,

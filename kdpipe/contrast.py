@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -42,19 +42,25 @@ def contrast(store: Store | str, names: Sequence[str] = (), task: str | None = N
     groups, first = _groups(store, wanted, task)
     if against is not None and against not in groups:
         raise UserError(f"--against: no '{against}'{did_you_mean(against, groups)}")
-    return of_runs(store, groups, split, _metric(metric or first["metric"], split, first), against, resamples)
+    pairs = None if against is None else all_against(groups, against)
+    return of_runs(store, groups, split, _metric(metric or first["metric"], first), pairs, resamples)
+
+
+def all_against(names: Iterable[str], one: str) -> list[tuple[str, str]]:
+    return [(name, one) for name in names if name != one]
 
 
 def of_runs(store: Store | str, groups: Mapping[str, Sequence[str]], split: str, metric: str,
-            against: str | None = None, resamples: int = RESAMPLES) -> tuple[list[Score], list[Difference]]:
-    """The same of run ids by name, one for each seed."""
+            pairs: Sequence[tuple[str, str]] | None = None, resamples: int = RESAMPLES
+            ) -> tuple[list[Score], list[Difference]]:
+    """The same of run ids by name, one for each seed. pairs: of the names; None: all of them."""
     ids = [run for runs in groups.values() for run in runs]
     gold, answers = _by_run(warehouse.query(store, _ANSWERS, {"split": split, "runs": ids}), split)
     lacking = [run for run in ids if run not in answers]
     if lacking:
         raise UserError(f"no labelled predictions on {split} of {', '.join(lacking[:5])}; another --split?")
     systems = [System(name, np.stack([answers[run] for run in runs])) for name, runs in groups.items()]
-    scores, differences = compare(systems, gold, metric, against, resamples)
+    scores, differences = compare(systems, gold, metric, pairs, resamples)
     return sorted(scores, key=lambda s: -s.value), differences
 
 
@@ -113,7 +119,7 @@ def _names(row: dict, rows: Sequence[dict]) -> list[str]:
     return [name, row["run"]]
 
 
-def _metric(metric: str, split: str, run: Mapping) -> str:
+def _metric(metric: str, run: Mapping) -> str:
     allowed = [name for name, m in METRICS.items() if m.kind == METRICS[run["metric"]].kind]
     if metric not in allowed:
         raise UserError(f"--metric: no '{metric}' for task '{run['task']}'{did_you_mean(metric, allowed)}")

@@ -53,9 +53,9 @@ class Difference:
     test: str
 
 
-def compare(systems: Sequence[System], gold: np.ndarray, metric: str, against: str | None = None,
+def compare(systems: Sequence[System], gold: np.ndarray, metric: str, pairs: Sequence[tuple[str, str]] | None = None,
             resamples: int = RESAMPLES, seed: int = 0) -> tuple[list[Score], list[Difference]]:
-    """Each system's score and the difference of each pair, or of each system and `against`, Holm-corrected together.
+    """Each system's score and the difference of each pair, of all pairs where none is named, Holm-corrected together.
 
     gold: class indexes or scores [n]. metric: a name of kdpipe.tasks.metrics. One set of resampled rows serves all
     systems, so the intervals of their differences are paired. With one seed on both sides the verdict is on these two
@@ -68,10 +68,9 @@ def compare(systems: Sequence[System], gold: np.ndarray, metric: str, against: s
     scores = [Score(s.name, a.mean(), *_interval(a, None, d.mean(1)), len(a))
               for s, a, d in zip(systems, at, spread, strict=True)]
     names = [s.name for s in systems]
-    pairs = combinations(range(len(names)), 2) if against is None else (
-        (i, names.index(against)) for i in range(len(names)) if names[i] != against)
     found = []
-    for i, j in pairs:
+    for one, other in combinations(names, 2) if pairs is None else pairs:
+        i, j = names.index(one), names.index(other)
         rows = spread[i].mean(1) - spread[j].mean(1)
         low, high = _interval(at[i], at[j], rows)
         p, test = _p(metric, gold, systems[i], systems[j], at[i], at[j], rows, resamples, seed)

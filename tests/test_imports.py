@@ -27,6 +27,7 @@ LAYERS = (
     ("evaluation", "training"),
     ("phases",),
     ("bench", "compare", "plan", "up"),
+    ("ladder",),
     ("cli_cache",),
     ("cli", "flows"),
 )

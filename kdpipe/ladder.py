@@ -1,0 +1,89 @@
+"""The attribution ladder: what labels, the teacher's answers, their softness and each operator bring, rung by rung."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+import pyarrow as pa
+
+from kdpipe import phases
+from kdpipe.compare import Comparison
+from kdpipe.contrast import of_runs
+from kdpipe.errors import UserError
+from kdpipe.job import Job, transfer_key
+from kdpipe.schema import Phase
+from kdpipe.settings import Settings
+from kdpipe.transfer import facts
+
+RUNGS = {  # recipe -> the rung that it is held against
+    "labels_only": None,
+    "teacher_labels": "labels_only",
+    "soft_labels": "teacher_labels",
+    "tang2019_mask": "soft_labels",
+    "tang2019_pos_swap": "soft_labels",
+    "tang2019_ngram": "soft_labels",
+    "tang2019": "soft_labels",
+}
+
+
+def level(jobs: Sequence[Job]) -> list[Job]:
+    """The same jobs with one training budget: all see as many rows as the one that sees the most, and dev as often.
+
+    A rung on gold rows alone is trained for more epochs, a rung on made rows for fewer, to the nearest whole epoch.
+    Makes the transfer sets, whose sizes count.
+    """
+    for job in jobs:
+        phases.augment(job)
+    rows = [rows_of(job) for job in jobs]
+    budget = max(n * Settings(**job.recipe.final.train).epochs for n, job in zip(rows, jobs, strict=True))
+    epochs = [max(1, round(budget / n)) for n in rows]
+    looks = min(epochs)
+    return [_with(job, {"epochs": e, "evaluate_every": max(1, round(e / looks))})
+            for e, job in zip(epochs, jobs, strict=True)]
+
+
+def rows_of(job: Job) -> int:
+    """How many rows the student learns from in an epoch."""
+    if not job.recipe.final.asks:
+        return len(job.recipe.task.splits["train"])
+    return facts(job.place, transfer_key(job, job.recipe.final))["counts"]["rows"]
+
+
+def _below(name: str, there: Collection[str]) -> str | None:
+    """The rung under one, or the next that is there: a score has no classes for a teacher to name."""
+    below = RUNGS[name]
+    return below if below is None or below in there else _below(below, there)
+
+
+def _with(job: Job, said: dict[str, int]) -> Job:
+    def trained(phase: Phase) -> Phase:
+        return phase.model_copy(update={"train": {**phase.train, **said}})
+
+    *earlier, final = job.recipe.phase
+    return replace(job, recipe=job.recipe.model_copy(update={"phase": (*earlier, trained(final))}))
+
+
+def table(jobs: Sequence[Job], found: Comparison, split: str = "dev") -> pa.Table:
+    """One row per rung: its score, what it saw, and its gain over the rung that it is held against, each with its 95%
+    interval; gains are Holm-corrected together (kdpipe.significance)."""
+    jobs = [job for job in jobs if job.recipe.name in found.runs]
+    if not jobs:
+        raise UserError(list(found.failed.values()))
+    pairs = [(name, below) for name in found.runs if (below := _below(name, found.runs))]
+    metric = jobs[0].recipe.task.metrics[0]
+    scores, differences = of_runs(jobs[0].place, found.runs, split, metric, pairs)
+    by_name, gains = {s.name: s for s in scores}, {d.first: d for d in differences}
+    rows = []
+    for job in jobs:
+        name = job.recipe.name
+        score, gain, settings = by_name[name], gains.get(name), Settings(**job.recipe.final.train)
+        rows.append({
+            "rung": name, "metric": metric, "seeds": score.seeds, "rows": rows_of(job),
+            "rows_seen": rows_of(job) * settings.epochs, split: round(score.value, 4),
+            "low": round(score.low, 4), "high": round(score.high, 4), "over": gain and gain.second,
+            "gain": gain and round(gain.value, 4), "gain_low": gain and round(gain.low, 4),
+            "gain_high": gain and round(gain.high, 4), "p_holm": gain and round(gain.p_holm, 4),
+            "verdict": gain and gain.verdict,
+        })
+    return pa.Table.from_pylist(rows)
