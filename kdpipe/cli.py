@@ -307,6 +307,25 @@ def significance(
 
 
 @app.command()
+def report(
+    names: Annotated[list[str] | None, typer.Argument(help="Recipes, teachers' phases, run ids; none: all.")] = None,
+    task: Annotated[str | None, typer.Option("--task", "-t", help="Of this task alone.")] = None,
+    split: Annotated[str, typer.Option("--split", help="dev or test.")] = "dev",
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path("report.html"),
+    store: StorePath = STORE,
+) -> None:
+    """Write one HTML file about the runs: leaderboard, costs, curves, confusion, calibration, errors."""
+    from kdpipe.report import build
+
+    page = build(store, names or (), task, split)
+    try:
+        output.write_text(page, encoding="utf-8")
+    except OSError as e:
+        raise UserError(f"{output}: cannot be written ({e.strerror}); name another with --output") from None
+    print(f"{output}: {len(page) / 1e6:.1f} MB")
+
+
+@app.command()
 def predict(
     model: Annotated[str, typer.Argument(help="A student's folder, or any checkpoint with a trained head.")],
     texts: Annotated[

@@ -14,6 +14,7 @@ from kdpipe.significance import RESAMPLES, Difference, Score, System, compare
 from kdpipe.store import Store
 from kdpipe.tasks.metrics import METRICS
 
+_SAID = 6  # names in a sentence
 _RUNS = """
 select run, task, task_key, recipe, phase, role, student, array_to_string(operators, '+') as operators, unlabelled_rows,
     seed, metric, is_latest
@@ -39,7 +40,7 @@ def contrast(store: Store | str, names: Sequence[str] = (), task: str | None = N
     Raises UserError for names that are not there, for runs of different tasks and rows, and for other metrics.
     """
     wanted = [*names, *([against] if against and names and against not in names else [])]
-    groups, first = _groups(store, wanted, task)
+    groups, first = groups_of(store, wanted, task)
     if against is not None and against not in groups:
         raise UserError(f"--against: no '{against}'{did_you_mean(against, groups)}")
     pairs = None if against is None else all_against(groups, against)
@@ -76,11 +77,12 @@ def in_words(scores: Sequence[Score], differences: Sequence[Difference]) -> str:
     alike = [s.name for s in scores if by_other.get(s.name) == "cannot tell apart"]
     told = sum(verdict == "worse" for verdict in by_other.values())
     said = f"{best} is ahead on these rows"
-    said += f"; cannot be told apart from it: {', '.join(alike)}" if alike else ""
-    return said + (f"; surely worse: {told} of {len(by_other)}" if told else "")
+    shown = [*alike[:_SAID], *([f"{len(alike) - _SAID} more"] if len(alike) > _SAID else [])]
+    said += f"; cannot be told apart from it: {', '.join(shown)}" if alike else ""
+    return said + (f"; worse, surely: {told} of {len(by_other)}" if told else "")
 
 
-def _groups(store: Store | str, wanted: Sequence[str], task: str | None) -> tuple[dict[str, list[str]], dict]:
+def groups_of(store: Store | str, wanted: Sequence[str], task: str | None) -> tuple[dict[str, list[str]], dict]:
     """Run ids by name, and what is known of the first run."""
     rows = warehouse.query(store, _RUNS, {"named": list(wanted)}).to_pylist()
     tasks = sorted({row["task"] for row in rows})
@@ -90,8 +92,8 @@ def _groups(store: Store | str, wanted: Sequence[str], task: str | None) -> tupl
     groups: dict[str, list[dict]] = {}
     known = {row["run"]: _names(row, rows) for row in rows}
     for row in rows:
-        for name in known[row["run"]]:
-            if name in wanted or (not wanted and name != row["run"]):
+        for name in known[row["run"]][:None if wanted else 1]:
+            if name in wanted or not wanted:
                 groups.setdefault(name, []).append(row)
     known = {name for names in known.values() for name in names}
     if faults := [f"no recipe or run '{name}'{did_you_mean(name, known)}" for name in wanted if name not in groups]:
@@ -109,14 +111,14 @@ def _names(row: dict, rows: Sequence[dict]) -> list[str]:
         return [row["run"]]
 
     def kind(r: dict) -> tuple:
-        return r["phase"], r["student"], r["operators"], r["unlabelled_rows"]
+        return r["role"], r["phase"], r["student"], r["operators"], r["unlabelled_rows"]
 
-    alike = {kind(r) for r in rows if (r["recipe"], r["role"], r["task"]) == (row["recipe"], row["role"], row["task"])}
+    alike = {kind(r) for r in rows if (r["recipe"], r["task"]) == (row["recipe"], row["task"]) and r["is_latest"]}
     name = row["recipe"]
     if len(alike) > 1:
         parts = [part for i, part in enumerate(kind(row)) if len({k[i] for k in alike}) > 1]
         name = f"{name} ({'; '.join(str(part) or 'none' for part in parts)})"
-    return [name, row["run"]]
+    return list(dict.fromkeys([name, row["run"]]))
 
 
 def _metric(metric: str, run: Mapping) -> str:

@@ -65,8 +65,8 @@ def compare(systems: Sequence[System], gold: np.ndarray, metric: str, pairs: Seq
     point, drawn = sums.values(np.ones((1, len(gold)))), _drawn(sums, len(gold), resamples, seed)
     cuts = np.cumsum([len(s.predicted) for s in systems])[:-1]
     at, spread = np.split(point[0], cuts), np.split(drawn, cuts, axis=1)
-    scores = [Score(s.name, a.mean(), *_interval(a, None, d.mean(1)), len(a))
-              for s, a, d in zip(systems, at, spread, strict=True)]
+    scores = [Score(s.name, a.mean(), *np.clip(_interval(a, None, d.mean(1)), -1, 1), len(a))
+              for s, a, d in zip(systems, at, spread, strict=True)]  # no metric here goes beyond 1
     names = [s.name for s in systems]
     found = []
     for one, other in combinations(names, 2) if pairs is None else pairs:

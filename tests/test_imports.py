@@ -27,7 +27,7 @@ LAYERS = (
     ("evaluation", "training"),
     ("phases",),
     ("bench", "compare", "plan", "up"),
-    ("ladder",),
+    ("ladder", "report"),
     ("cli_cache",),
     ("cli", "flows"),
 )

@@ -1,0 +1,184 @@
+"""One HTML file about the runs of a store: self-contained, readable offline, in print and by a screen reader."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kdpipe import warehouse
+from kdpipe.contrast import all_against, groups_of, in_words, of_runs
+from kdpipe.errors import UserError
+from kdpipe.significance import Difference, Score
+from kdpipe.store import Store
+
+PAGE = Path(__file__).with_name("page.html")
+SHOWN = 20  # errors
+_CURVES, _CLASSES = 8, 40  # at most in one picture
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An SVG, what it shows in a sentence, and the numbers behind it as rows of a table."""
+
+    svg: str
+    says: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+
+
+def build(store: Store | str, names: Sequence[str] = (), task: str | None = None, split: str = "dev") -> str:
+    """The page, of the recipes and run ids that are named, or of all latest ones; each task is a chapter.
+
+    Raises UserError where the store has no such runs.
+    """
+    from jinja2 import Environment
+
+    page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(PAGE.read_text("utf-8"))
+    tasks = [task] if task else _tasks(store, names)
+    chapters = [_chapter(store, names, name, split) for name in tasks]
+    root = store.root if isinstance(store, Store) else str(store)
+    return page.render(store=root, chapters=chapters, split=split, shown=SHOWN)
+
+
+def _tasks(store: Store | str, names: Sequence[str]) -> list[str]:
+    sql = "select distinct task from stg_runs where ($all and is_latest) or list_contains($names, recipe) or " \
+          "list_contains($names, run) order by task"
+    found = warehouse.query(store, sql, {"all": not names, "names": list(names)})["task"].to_pylist()
+    if not found:
+        said = f" of {', '.join(names)}; `kdpipe sql leaderboard` lists what it has" if names else ""
+        raise UserError(f"the store has no runs{said or '; `kdpipe run RECIPE` makes one'}")
+    return found
+
+
+def _chapter(store: Store | str, names: Sequence[str], task: str, split: str) -> dict[str, Any]:
+    groups, first = groups_of(store, names, task)
+    [best, *_], _ = of_runs(store, groups, split, first["metric"], pairs=())
+    scores, differences = of_runs(store, groups, split, first["metric"], all_against(groups, best.name))
+    about = _about(store, groups)
+    students = [s for s in scores if about[s.name]["role"] == "student"]
+    chosen = (students or scores)[0].name
+    run = groups[chosen][0]
+    return {
+        "task": task, "metric": first["metric"], "split": split, "words": in_words(scores, differences),
+        "board": _board(scores, differences, about), "chosen": chosen, "run": run,
+        "pictures": [picture for picture in (
+            _intervals(scores, first["metric"]), *_costs(scores, about, first["metric"]),
+            _curves(store, groups, students or scores, first["metric"])) if picture],
+        "inside": [picture for picture in (_confusion(store, run, split), _reliability(store, run, split)) if picture],
+        "errors": _errors(store, run, split),
+    }
+
+
+# ---- numbers
+
+
+def _about(store: Store | str, groups: dict[str, list[str]]) -> dict[str, dict[str, Any]]:
+    """Of each group: role, student, size and seconds of one row on this CPU."""
+    sql = """
+    select run, role, student, non_embedding_parameters as size,
+        list_filter(speeds, lambda speed: speed.batch = 1)[1].rows_per_second as at_1,
+        list_filter(speeds, lambda speed: speed.batch = 64)[1].rows_per_second as at_64
+    from stg_runs where list_contains($runs, run)
+    """
+    ids = [run for runs in groups.values() for run in runs]
+    rows = {row["run"]: row for row in warehouse.query(store, sql, {"runs": ids}).to_pylist()}
+    return {name: rows[runs[0]] | {speed: float(np.mean([rows[run][speed] or np.nan for run in runs]))
+                                   for speed in ("at_1", "at_64")} for name, runs in groups.items()}
+
+
+def _board(scores: Sequence[Score], differences: Sequence[Difference], about: dict[str, dict[str, Any]]
+           ) -> list[dict[str, Any]]:
+    verdicts = {d.first: d for d in differences}
+    return [{"score": s, "about": about[s.name], "difference": verdicts.get(s.name)} for s in scores]
+
+
+def _intervals(scores: Sequence[Score], metric: str) -> Picture:
+    from kdpipe.report import pictures
+
+    top = scores[:40]
+    columns = [[getattr(s, key) for s in top] for key in ("name", "value", "low", "high")]
+    return Picture(pictures.intervals(*columns, metric), f"{metric} of the {len(top)} best, with 95% intervals",
+                   ("name", metric, "low", "high"), list(zip(*columns, strict=True)))
+
+
+def _costs(scores: Sequence[Score], about: dict[str, dict[str, Any]], metric: str) -> list[Picture]:
+    from kdpipe.report import pictures
+
+    def milliseconds(name: str) -> float:
+        return 1000 / about[name]["at_1"]
+
+    found = []
+    for title, cost in (("non-embedding parameters", lambda name: about[name]["size"]),
+                        ("milliseconds for one text on this CPU", milliseconds)):
+        there = [(cost(s.name), s.value, s.name) for s in scores if cost(s.name) and np.isfinite(cost(s.name))]
+        if there:
+            costs, values, names = zip(*there, strict=True)
+            found.append(Picture(pictures.against_cost(costs, values, names, title, metric),
+                                 f"{metric} over {title}; joined are those that no cheaper one beats",
+                                 ("name", title, metric), [(n, c, v) for c, v, n in there]))
+    return found
+
+
+def _curves(store: Store | str, groups: dict[str, list[str]], scores: Sequence[Score], metric: str) -> Picture | None:
+    from kdpipe.report import pictures
+
+    sql = "select epoch, loss, dev_score from learning_curves where run = ? order by epoch"
+    lines = {}
+    for score in scores[:_CURVES]:
+        points = warehouse.query(store, sql, [groups[score.name][0]]).to_pylist()
+        if points:
+            lines[score.name] = [(p["epoch"], p["loss"], p["dev_score"]) for p in points]
+    if not lines:
+        return None
+    return Picture(pictures.curves(lines, metric), f"loss and dev {metric} by epoch, the first seed of each",
+                   ("name", "epoch", "loss", f"dev {metric}"), [(n, *p) for n, points in lines.items() for p in points])
+
+
+def _confusion(store: Store | str, run: str, split: str) -> Picture | None:
+    from kdpipe.report import pictures
+
+    sql = "select label, answer, n, share_of_label from confusion where run = ? and split = ? order by label, answer"
+    cells = warehouse.query(store, sql, [run, split]).to_pylist()
+    labels = sorted({c["label"] for c in cells} | {c["answer"] for c in cells})
+    if not cells or len(labels) > _CLASSES:
+        return None
+    shares, place = np.zeros((len(labels), len(labels))), {label: i for i, label in enumerate(labels)}
+    for cell in cells:
+        shares[place[cell["label"]], place[cell["answer"]]] = cell["share_of_label"]
+    return Picture(pictures.confusion(labels, shares), "of 100 rows of each label, how many get which answer",
+                   ("label", "answer", "rows"), [(c["label"], c["answer"], c["n"]) for c in cells])
+
+
+def _reliability(store: Store | str, run: str, split: str) -> Picture | None:
+    from kdpipe.report import pictures
+
+    sql = """
+    select r.run, r.confidence, r.accuracy, r.n from reliability as r
+    where r.split = $split and (r.run = $run or r.run = (select teacher_run from stg_runs where run = $run))
+    order by r.run = $run desc, r.confidence
+    """
+    rows = warehouse.query(store, sql, {"run": run, "split": split}).to_pylist()
+    if not rows:
+        return None
+    lines: dict[str, list[tuple[float, float, int]]] = {}
+    for row in rows:
+        name = "student" if row["run"] == run else "teacher"
+        lines.setdefault(name, []).append((row["confidence"], row["accuracy"], row["n"]))
+    return Picture(pictures.reliability(lines), "how often an answer is right against how sure the model is",
+                   ("model", "confidence", "share right", "rows"),
+                   [(n, *p) for n, points in lines.items() for p in points])
+
+
+def _errors(store: Store | str, run: str, split: str) -> list[dict[str, Any]]:
+    """The surest mistakes of a run, those that its teacher has right first."""
+    sql = """
+    select text_a, text_b, label, student_answer, student_confidence, teacher_answer, teacher_confidence, error
+    from error_cases where run = ? and split = ?
+    order by coalesce(teacher_answer = label, false) desc, coalesce(student_confidence, error) desc, text_a
+    limit ?
+    """
+    return warehouse.query(store, sql, [run, split, SHOWN]).to_pylist()

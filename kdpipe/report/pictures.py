@@ -1,0 +1,130 @@
+"""Pictures of the report: matplotlib figures as SVG text in the page's own ink, by day and by night."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+_INK = "#010203"  # stands for the page's ink, which changes with its light
+COLOURS = ("#d55e00", "#0091d8", "#00a37a", "#cc79a7", "#b08900", "#7a6ff0", "#4f9da6", "#a0522d")
+_STYLE = {
+    "svg.fonttype": "none", "svg.hashsalt": "kdpipe", "font.family": "sans-serif", "font.size": 10, "text.color": _INK,
+    "axes.edgecolor": _INK, "axes.labelcolor": _INK, "xtick.color": _INK, "ytick.color": _INK,
+    "figure.facecolor": "none", "axes.facecolor": "none", "savefig.facecolor": "none",
+    "axes.spines.top": False, "axes.spines.right": False,
+    "axes.grid": True, "grid.alpha": 0.25, "grid.color": "#808080", "legend.frameon": False,
+}
+
+
+def _svg(draw: Callable[..., Figure]) -> Callable[..., str]:
+    """A function that draws -> one that gives the drawing as SVG without a fixed size or an ink of its own."""
+    @wraps(draw)
+    def drawn(*arguments, **named) -> str:
+        with mpl.rc_context(_STYLE):
+            figure, out = draw(*arguments, **named), io.StringIO()
+            figure.savefig(out, format="svg", bbox_inches="tight", metadata={"Date": None})
+        text = out.getvalue()
+        text = text[text.index("<svg"):].replace(_INK, "currentColor")
+        return re.sub(r'(<svg[^>]*?) width="[^"]*"| height="[^"]*"', lambda m: m[1] or "", text, count=2)
+    return drawn
+
+
+@_svg
+def intervals(names: Sequence[str], values: Sequence[float], low: Sequence[float], high: Sequence[float], metric: str
+              ) -> Figure:
+    """Scores with their intervals, the first at the top."""
+    figure, axes = _figure(7, 0.9 + 0.28 * len(names))
+    at = np.arange(len(names))[::-1]
+    axes.hlines(at, low, high, color=COLOURS[1], linewidth=2)
+    axes.plot(values, at, "o", color=COLOURS[0])
+    axes.set_yticks(at, names)
+    axes.set_xlabel(f"{metric}, with its 95% interval")
+    axes.set_ylim(-0.7, len(names) - 0.3)
+    return figure
+
+
+@_svg
+def against_cost(costs: Sequence[float], values: Sequence[float], names: Sequence[str], cost: str,
+                 metric: str) -> Figure:
+    """Scores over a cost on a logarithmic axis; those that no cheaper one beats are joined and named."""
+    figure, axes = _figure(7, 4)
+    costs, values = np.asarray(costs, float), np.asarray(values, float)
+    best = front(costs, values)
+    axes.semilogx(costs, values, "o", color=COLOURS[1], alpha=0.7)
+    axes.step(costs[best], values[best], where="post", color=COLOURS[0])
+    axes.plot(costs[best], values[best], "o", color=COLOURS[0])
+    for i in best:
+        axes.annotate(names[i], (costs[i], values[i]), xytext=(5, 5), textcoords="offset points", fontsize=8)
+    axes.set_xlabel(cost)
+    axes.set_ylabel(metric)
+    return figure
+
+
+def front(costs: np.ndarray, values: np.ndarray) -> list[int]:
+    """The places of those that none is both cheaper than (or as cheap as) and better than, by rising cost."""
+    order, found, best = np.lexsort((-values, costs)), [], -np.inf
+    for i in order:
+        if values[i] > best:
+            found.append(int(i))
+            best = values[i]
+    return found
+
+
+@_svg
+def curves(lines: Mapping[str, Sequence[tuple[int, float, float | None]]], metric: str) -> Figure:
+    """Loss and dev score by epoch. lines: name -> (epoch, loss, dev)."""
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    loss, dev = figure.subplots(1, 2)
+    for colour, (name, points) in zip(COLOURS, lines.items(), strict=False):
+        loss.plot([e for e, _, _ in points], [x for _, x, _ in points], color=colour, label=name)
+        seen = [(e, d) for e, _, d in points if d is not None]
+        dev.plot([e for e, _ in seen], [d for _, d in seen], color=colour)
+    for axes, label in ((loss, "loss"), (dev, f"dev {metric}")):
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(label)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8)
+    return figure
+
+
+@_svg
+def confusion(labels: Sequence[str], shares: np.ndarray) -> Figure:
+    """Shares of each class's rows [C, C] by answer."""
+    side = 1.6 + 0.38 * len(labels)
+    figure, axes = _figure(side + 1, side)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.grid(False)
+    axes.set_xticks(range(len(labels)), labels, rotation=60, ha="right", fontsize=8)
+    axes.set_yticks(range(len(labels)), labels, fontsize=8)
+    for (i, j), share in np.ndenumerate(shares):
+        if share >= 0.005:
+            axes.text(j, i, f"{100 * share:.0f}", ha="center", va="center", fontsize=7,
+                      color="white" if share > 0.5 else "#1a1a1a")
+    axes.set_xlabel("answer")
+    axes.set_ylabel("label")
+    return figure
+
+
+@_svg
+def reliability(lines: Mapping[str, Sequence[tuple[float, float, int]]]) -> Figure:
+    """Accuracy over confidence by bin. lines: name -> (confidence, accuracy, rows)."""
+    figure, axes = _figure(4.6, 4.2)
+    axes.plot([0, 1], [0, 1], linestyle=":", color="#808080")
+    for colour, (name, points) in zip(COLOURS, lines.items(), strict=False):
+        axes.plot([c for c, _, _ in points], [a for _, a, _ in points], "o-", color=colour, label=name, markersize=4)
+    axes.set_xlabel("confidence")
+    axes.set_ylabel("share that is right")
+    axes.set_xlim(0, 1.02)
+    axes.set_ylim(0, 1.02)
+    axes.legend(fontsize=8)
+    return figure
+
+
+def _figure(width: float, height: float) -> tuple[Figure, mpl.axes.Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots()

@@ -1,0 +1,147 @@
+"""The page of a small store: what it says, that it needs nothing else, and that a screen reader can walk it."""
+
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kdpipe.errors import UserError
+from kdpipe.report import build, pictures
+from kdpipe.store import Store
+from tests.warehouse.small import LOVELY, NOT_GOOD, add_run, classified, fill
+
+VOID = {"meta", "br", "link", "img", "hr"}
+
+
+class Walk(HTMLParser):
+    """Every element with its attributes, and that each is closed in turn."""
+
+    def __init__(self, page: str):
+        super().__init__()
+        self.found, self.open = [], []
+        self.feed(page)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attributes):
+        self.found.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.found.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def of(self, tag):
+        return [attributes for name, attributes in self.found if name == tag]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """The marts' small store, whose runs without predictions are given some."""
+    store = fill(Store(tmp_path_factory.mktemp("report") / "store"))
+    for run in ("labels-s0", "labels-s1"):
+        rows = store.read_part(store.parts(store.predictions("tang-s1", "dev"))[0])
+        store.write_part(store.predictions(run, "dev"), rows)
+    return store
+
+
+@pytest.fixture(scope="module")
+def page(store):
+    return build(store)
+
+
+def test_every_task_is_a_chapter_with_its_leaderboard(page):
+    assert re.findall(r"<h2[^>]*>(.*?)</h2>", page) == ["close", "mood"]
+    mood = page[page.index(">mood</h2>"):]
+    names = re.findall(r'<th scope="row">(.*?)</th>', mood)
+    assert sorted(names) == ["labels_only", "tang2019", "teacher"]
+    assert "cannot be told apart from it" in mood and "cannot tell apart" in mood
+
+
+def test_it_needs_nothing_but_itself(page):
+    walk = Walk(page)
+    assert not walk.of("script") and not walk.of("link") and not walk.of("img")
+    assert not re.search(r"url\((?!#)|@import", page)
+    assert all(a["href"].startswith("#") for a in walk.of("a"))
+
+
+def test_it_can_be_walked_without_eyes_and_without_a_mouse(page):
+    walk = Walk(page)
+    [html] = walk.of("html")
+    assert html["lang"] == "en" and len(walk.of("main")) == len(walk.of("h1")) == 1
+    drawn = [a for a in walk.of("div") if a.get("role") == "img"]
+    assert len(drawn) == len(walk.of("figure")) == len(walk.of("details")) >= 8
+    assert all(len(a["aria-label"]) > 10 for a in drawn)
+    assert all(a.get("scope") in ("col", "row") for a in walk.of("th"))
+    scrolled = [a for a in walk.of("div") if a.get("class") == "wide"]
+    assert scrolled and all(a["tabindex"] == "0" and a["role"] == "region" and a["aria-label"] for a in scrolled)
+    targets = [a.get("id") for _, a in walk.found]
+    assert all(a["aria-labelledby"] in targets for a in walk.of("section"))
+
+
+def test_pictures_are_svg_in_the_pages_ink(page):
+    drawn = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
+    assert len(drawn) >= 8
+    for svg in drawn:
+        root = ElementTree.fromstring(svg)
+        assert root.get("viewBox") and root.get("width") is None and root.get("height") is None
+        assert "currentColor" in svg and pictures._INK not in svg
+
+
+def test_the_best_students_errors_come_with_what_the_teacher_said(store):
+    """Of the first seed: what the teacher has right comes first."""
+    page = build(store, ["tang2019"], "mood")
+    errors = re.findall(r'<td class="text">(.*?)</td>', page[page.index("most telling errors"):])
+    assert errors == [NOT_GOOD, LOVELY]
+    assert re.search(r"<td>good \(0\.99\)</td>\s*<td>bad \(0\.90\)</td>", page)
+
+
+def test_texts_are_shown_and_not_run(tmp_path):
+    store, text = Store(tmp_path), "<script>alert('x')</script> & <b>more</b>"
+    add_run(store, "teacher", classified((text, "good", "good", 0.9, 0), (LOVELY, "bad", "bad", 0.9, 0)),
+            role="teacher", teacher_run=None, teacher=None, transfer=None)
+    add_run(store, "student", classified((text, "good", "bad", 0.9, 0), (LOVELY, "bad", "bad", 0.9, 0)))
+    page = build(store)
+    assert "&lt;script&gt;" in page and "<script" not in page and "<b>" not in page
+
+
+def test_the_same_store_gives_the_same_page(store, page):
+    assert build(store) == page
+
+
+def test_some_runs_and_nothing(store, tmp_path):
+    one = build(store, ["labels_only"])
+    assert re.findall(r"<h2[^>]*>(.*?)</h2>", one) == ["mood"] and "tang2019" not in one
+    with pytest.raises(UserError, match="the store has no runs of tang2018; `kdpipe sql leaderboard` lists"):
+        build(store, ["tang2018"])
+    with pytest.raises(UserError, match="the store has no runs; `kdpipe run RECIPE` makes one"):
+        build(Store(tmp_path))
+
+
+def test_the_command_writes_the_file(store, tmp_path):
+    def say(*arguments):
+        return subprocess.run([sys.executable, "-m", "kdpipe.cli", "report", "--store", store.root, *arguments],
+                              capture_output=True, text=True)
+
+    done = say("-o", str(tmp_path / "page.html"))
+    assert done.returncode == 0 and (tmp_path / "page.html").read_text().startswith("<!doctype html>")
+    refused = say("-o", str(tmp_path / "no" / "page.html"))
+    assert refused.returncode == 2 and "cannot be written" in refused.stderr and "Traceback" not in refused.stderr
+
+
+@given(st.lists(st.tuples(st.integers(1, 9), st.integers(0, 9)), min_size=1, max_size=12))
+def test_the_front_holds_whom_no_cheaper_one_beats(points):
+    costs, values = np.array(points, float).T
+    front = pictures.front(costs, values)
+    beaten = {i for i, (c, v) in enumerate(points)
+              if any(d <= c and w >= v and (d, w) != (c, v) for d, w in points)}
+    assert {points[i] for i in front} == {points[i] for i in range(len(points)) if i not in beaten}
