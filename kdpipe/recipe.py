@@ -162,6 +162,8 @@ def _override(raw: dict, override: str) -> list[str]:
     except ValueError:
         parsed = value
     phases = {str(p.get("name")): p for p in raw.get("phase", []) if isinstance(p, dict)}
+    if keys == ["phase"]:
+        return [f"override '{override}': a phase is changed by its name: {next(iter(phases), 'student')}.key=value"]
     if len(keys) == 1:
         raw[keys[0]] = parsed
         return []

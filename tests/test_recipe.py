@@ -102,6 +102,12 @@ def test_overrides_reach_into_phases(tiny_recipe, tiny_task):
     assert loaded.final.model.arguments["hidden"] == 4
 
 
+def test_the_phases_are_not_taken_for_a_key(tiny_recipe, tiny_task):
+    said = faults_of(tiny_recipe, task=tiny_task, overrides=["phase=0", "seeds=0"])
+    assert said == ["override 'phase=0': a phase is changed by its name: teacher.key=value",
+                    "tiny.toml -> seeds: found 0; allowed: a list, with square brackets"]
+
+
 @pytest.mark.parametrize(
     ("override", "said"),
     [
