@@ -58,6 +58,8 @@ class Ensemble(Model):
 
 
 def _parts(members: Sequence[Mapping[str, Any]]) -> list[tuple[type[Model], dict[str, Any]]]:
+    if isinstance(members, str) or not all(isinstance(said, Mapping) for said in members):
+        raise UserError(f'ensemble -> members: found {members!r}; allowed: tables, [{{ name = "bilstm" }}, ...]')
     found, faults = [], []
     for said in members:
         arguments = {k: v for k, v in said.items() if k != "name"}

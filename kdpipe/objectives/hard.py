@@ -47,8 +47,8 @@ class Hard(Objective):
     def bind(self, student: Shape, teacher: Shape | None) -> None:
         """Raises UserError where a score's label is to be smoothed."""
         if self.label_smoothing and student.outputs == 1:
-            raise UserError(f"hard: label_smoothing = {self.label_smoothing:g} is for classes, and the task has a "
-                            "score; take it away")
+            raise UserError(f"hard: label_smoothing = {self.label_smoothing:g} is not defined for regression; take it "
+                            "away")
 
     def forward(self, student: Outputs, teacher: Outputs | None, batch: Batch, progress: float) -> Tensor:
         """Logits [B, C], labels [B] -> losses [B]."""

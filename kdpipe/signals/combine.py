@@ -54,7 +54,7 @@ def way(name: str, arguments: Mapping[str, object], teachers: int, kind: str = "
     faults = [f"'{name}' has no argument '{a}'{did_you_mean(a, allowed)}" for a in arguments if a not in allowed]
     faults += [f"'{name}' needs the argument '{a}'" for a in allowed if a not in arguments]
     if kind == "regression" and name in ("confidence", "ensemble"):
-        faults.append(f"'{name}' reads probabilities, which a score has not; take mean or weighted")
+        faults.append(f"'{name}' is not defined for regression: a score has no probabilities; take mean or weighted")
     weights = arguments.get("weights", [1] * teachers)
     good = isinstance(weights, (list, tuple)) and all(type(w) in (int, float) and w >= 0 for w in weights)
     if not good or len(weights) != teachers or not 0 < sum(weights) < np.inf:

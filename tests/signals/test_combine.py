@@ -82,8 +82,8 @@ def test_scores_are_averaged(name):
     ("weighted", {"weights": [float("inf"), 1]}, "classification", "a number from 0"),
     ("weighted", {"weights": [float("nan"), 1]}, "classification", "a number from 0"),
     ("weighted", {"weights": 2}, "classification", "weights = 2"),
-    ("confidence", {}, "regression", "reads probabilities, which a score has not"),
-    ("ensemble", {}, "regression", "reads probabilities, which a score has not"),
+    ("confidence", {}, "regression", "is not defined for regression: a score has no probabilities"),
+    ("ensemble", {}, "regression", "is not defined for regression: a score has no probabilities"),
 ])
 def test_what_cannot_be_is_refused(name, arguments, kind, said):
     with pytest.raises(UserError, match=said):

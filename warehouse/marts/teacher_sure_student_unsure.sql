@@ -1,4 +1,4 @@
--- One row per student run, split and text of which the teacher is sure (0.9 or more) and the student is not (0.7 or
+-- One row per student run, split and text of which the teacher is sure (0.9 or more) and the student is not (0.75 or
 -- less), whoever is right (Sucik 2020). Equal texts with equal labels are one.
 select
     runs.run,
@@ -22,5 +22,5 @@ inner join stg_predictions as teachers
     on runs.teacher_run = teachers.run
     and students.split = teachers.split
     and students.id = teachers.id
-where runs.role = 'student' and teachers.confidence >= 0.9 and students.confidence <= 0.7
+where runs.role = 'student' and teachers.confidence >= 0.9 and students.confidence <= 0.75
 group by runs.run, runs.task, runs.recipe, runs.student, runs.seed, students.split, students.id, students.label
