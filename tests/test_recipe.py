@@ -352,7 +352,8 @@ def test_ways_and_terms_that_read_probabilities_are_not_for_scores(tmp_path, wro
         "mean": [two, BILSTM, mse], "soft": [ASKS, BILSTM, KD], "selfish": ['teacher = "selfish"', BILSTM, mse]}),
         task=tmp_path)
     expected = [
-        "surest -> combine: 'confidence' is not defined for regression: a score has no probabilities; take mean or weighted",
+        "surest -> combine: 'confidence' is not defined for regression: a score has no probabilities; take mean or "
+        "weighted",
         "log -> combine: 'ensemble' is not defined for regression: a score has no probabilities; take mean or weighted",
         "soft -> loss[0]: 'kd' is not defined for regression", "selfish -> teacher: 'selfish' names itself"]
     assert len(said) == 4 and all(text in fault for text, fault in zip(expected, said, strict=True))
