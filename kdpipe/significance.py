@@ -252,15 +252,19 @@ class _Correlation(_Sums):
         self.of = [make(line.astype(np.float64)) for line in (gold, *predicted)]
 
     def values(self, weights: np.ndarray) -> np.ndarray:
-        weights = weights.astype(np.float64)
-        share = weights / weights.sum(1, keepdims=True)
-        gold, *lines = (x - (share * x).sum(1, keepdims=True) for x in (of(weights) for of in self.of))
-        return np.stack([_correlation(share, gold, line) for line in lines], axis=1)
+        share = weights / weights.sum(1, keepdims=True, dtype=np.float64)
+        gold, *lines = (of(weights) for of in self.of)
+        gold = gold - np.einsum("rn,rn->r", share, np.broadcast_to(gold, share.shape))[:, None]
+        weighted = share * gold
+        spread = np.einsum("rn,rn->r", weighted, gold)
+        return np.stack([_correlation(share, weighted, spread, line) for line in lines], axis=1)
 
 
-def _correlation(share: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    above = (share * x * y).sum(1)
-    below = np.sqrt((share * x**2).sum(1) * (share * y**2).sum(1))
+def _correlation(share: np.ndarray, weighted: np.ndarray, spread: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Weights [r, n], centred gold times them, its variance [r], and answers [r, n] or [1, n] -> [r]."""
+    y = y - np.einsum("rn,rn->r", share, np.broadcast_to(y, share.shape))[:, None]
+    above = np.einsum("rn,rn->r", weighted, y)
+    below = np.sqrt(spread * np.einsum("rn,rn,rn->r", share, y, y))
     return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
 
 
@@ -281,8 +285,9 @@ class _Ranks:
         self.starts = np.searchsorted(self.group[self.order], np.arange(len(distinct)))
 
     def __call__(self, weights: np.ndarray) -> np.ndarray:
-        size = np.add.reduceat(weights[:, self.order], self.starts, axis=1)
-        return (size.cumsum(1) - size / 2 + 0.5)[:, self.group]
+        size = weights[:, self.order]
+        size = size if len(self.starts) == len(self.order) else np.add.reduceat(size, self.starts, axis=1)
+        return (size.cumsum(1, dtype=np.float64) - size / 2 + 0.5)[:, self.group]
 
 
 def _sums(metric: str, gold: np.ndarray, predicted: np.ndarray) -> _Sums:
