@@ -11,6 +11,7 @@ scores as (
         phase,
         operators,
         unlabelled_rows,
+        is_baseline,
         metric,
         count(*) as seeds,
         avg(dev_score) as dev_mean,
@@ -30,7 +31,7 @@ baselines as (
         avg(dev_score) as dev_mean,
         avg(test_score) as test_mean
     from stg_runs
-    where is_latest and role = 'student' and recipe in ('labels_only', 'labels_only_bert')
+    where is_latest and is_baseline
     group by all
 
 )
@@ -55,5 +56,5 @@ left join baselines
     on scores.task_key = baselines.task_key
     and scores.student = baselines.student
     and scores.metric = baselines.metric
-where scores.recipe not in ('labels_only', 'labels_only_bert')
+where not scores.is_baseline
 order by scores.task, dev_gain desc, scores.recipe, scores.student

@@ -3,42 +3,27 @@
 -- texts with equal labels count once.
 with
 
-pairs as (
+texts as (
 
     select
-        runs.run,
-        runs.task,
-        runs.recipe,
-        runs.student,
-        runs.seed,
-        runs.teacher_run,
-        students.split,
-        students.id,
-        students.label,
-        any_value(students.prediction) as student_answer,
-        any_value(students.confidence) as student_confidence,
-        any_value(students.logits) as student_logits,
-        any_value(teachers.prediction) as teacher_answer,
-        any_value(teachers.confidence) as teacher_confidence,
-        any_value(teachers.logits) as teacher_logits
-    from stg_runs as runs
-    inner join stg_predictions as students
-        on runs.run = students.run
-    inner join stg_predictions as teachers
-        on runs.teacher_run = teachers.run
-        and students.split = teachers.split
-        and students.id = teachers.id
-    where runs.role = 'student' and runs.kind = 'classification'
-    group by
-        runs.run,
-        runs.task,
-        runs.recipe,
-        runs.student,
-        runs.seed,
-        runs.teacher_run,
-        students.split,
-        students.id,
-        students.label
+        run,
+        task,
+        recipe,
+        student,
+        seed,
+        teacher_run,
+        split,
+        id,
+        label,
+        any_value(student_answer) as student_answer,
+        any_value(student_confidence) as student_confidence,
+        any_value(student_logits) as student_logits,
+        any_value(teacher_answer) as teacher_answer,
+        any_value(teacher_confidence) as teacher_confidence,
+        any_value(teacher_logits) as teacher_logits
+    from stg_answer_pairs
+    where kind = 'classification'
+    group by all
 
 ),
 
@@ -50,7 +35,7 @@ logs as (
         list_transform(teacher_logits, lambda z: z - list_max(teacher_logits)) as t,
         ln(list_sum(list_transform(s, lambda z: exp(z)))) as log_s,
         ln(list_sum(list_transform(t, lambda z: exp(z)))) as log_t
-    from pairs
+    from texts
 
 )
 

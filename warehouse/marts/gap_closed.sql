@@ -12,6 +12,7 @@ scores as (
         students.phase,
         students.operators,
         students.unlabelled_rows,
+        students.is_baseline,
         students.metric,
         count(*) as seeds,
         avg(students.dev_score) as dev_mean,
@@ -36,7 +37,7 @@ baselines as (
         avg(dev_score) as dev_mean,
         avg(test_score) as test_mean
     from stg_runs
-    where is_latest and role = 'student' and recipe in ('labels_only', 'labels_only_bert')
+    where is_latest and is_baseline
     group by all
 
 )
@@ -67,5 +68,5 @@ inner join baselines
     on scores.task_key = baselines.task_key
     and scores.student = baselines.student
     and scores.metric = baselines.metric
-where scores.recipe not in ('labels_only', 'labels_only_bert')
+where not scores.is_baseline
 order by scores.task, dev_gap_closed desc, scores.recipe, scores.student

@@ -19,7 +19,7 @@ students as (
         on runs.task_key = labels_only.task_key
         and runs.student = labels_only.student
         and runs.metric = labels_only.metric
-        and labels_only.recipe in ('labels_only', 'labels_only_bert')
+        and labels_only.is_baseline
         and labels_only.is_latest
     where runs.role = 'student' and runs.is_latest and runs.teacher is not null
     group by

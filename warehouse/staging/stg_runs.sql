@@ -1,5 +1,6 @@
 -- One row per run. `is_latest` marks the runs that comparisons count: of each task, recipe, phase, role, student and
 -- list of operators, with or without unlabelled rows, the newest settings (all but the seed), and of these the newest run of each seed.
+-- `is_baseline` marks the students on labels alone that others of their kind are held against.
 with
 
 runs as (
@@ -55,6 +56,7 @@ select
     machine,
     variant = first_value(variant) over group_newest_first
     and row_number() over seed_newest_first = 1 as is_latest,
+    role = 'student' and recipe in ('labels_only', 'labels_only_bert') as is_baseline,
     file
 from runs
 window
