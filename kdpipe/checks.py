@@ -33,8 +33,7 @@ def faults_of(recipe: Recipe, known_task: bool) -> list[str]:
             unfit = _try(where, lambda phase=phase: shape_of(recipe, phase))
             whole |= set() if unfit else {phase.name}
             sound = [i for i, wrong in enumerate(terms) if not wrong]
-            faults += unfit
-            faults += [] if unfit else _too_long(where, recipe, phase)
+            faults += unfit or _too_long(where, recipe, phase)
             if not unfit and phase.checkpoint is None and not phase.members:
                 faults += _bound(where, recipe, phase, sound)
         for key, usual in (("compute", "auto"), ("states", "fp16")):
@@ -72,10 +71,10 @@ def _check_references(where: str, recipe: Recipe, phase: Phase, earlier: list[st
         elif name is not None and name not in earlier:
             faults.append(f"{where} -> {key}: no earlier phase '{name}'{did_you_mean(str(name), earlier)}")
     if phase.embeddings is not None and phase.embeddings.name in catalog.names("embeddings"):
-        if catalog.find("embeddings", phase.embeddings.name).needs_teacher and not earlier:
-            faults.append(f"{where} -> embeddings: '{phase.embeddings.name}' takes vectors from an earlier phase")
         source = recipe.embeddings_from(phase)
-        if source in earlier and catalog.find("embeddings", phase.embeddings.name).needs_teacher:
+        if source is not None and not earlier:
+            faults.append(f"{where} -> embeddings: '{phase.embeddings.name}' takes vectors from an earlier phase")
+        if source in earlier:
             its = recipe.named(source).model
             if its is not None and its.name in catalog.names("models") and not catalog.find("models", its.name).half:
                 faults.append(f"{where} -> embeddings: vectors are read from a transformer's states, and '{source}' is "
@@ -108,16 +107,17 @@ def _check_references(where: str, recipe: Recipe, phase: Phase, earlier: list[st
 
 
 def _reads_teachers(phase: Phase) -> bool:
-    """Whether a term reads a teacher, as far as its arguments can be taken as they are."""
-    for part in phase.loss:
-        if part.name not in catalog.names("objectives"):
-            return True
-        try:
-            if catalog.find("objectives", part.name)(**part.without("weight").arguments).needs:
-                return True
-        except (UserError, TypeError, ValueError):  # said by _check_part
-            return True
-    return False
+    """Whether a term reads a teacher; one that is not known may."""
+    return any(part.name not in catalog.names("objectives") or _needs(part) for part in phase.loss)
+
+
+def _needs(part: Part) -> frozenset[str]:
+    """What a term reads of a teacher; of one that cannot be made, what its kind reads."""
+    objective = catalog.find("objectives", part.name)
+    try:
+        return objective(**part.without("weight").arguments).needs
+    except (UserError, TypeError, ValueError):  # said by _check_part
+        return objective.needs
 
 
 def _check_going_on(where: str, recipe: Recipe, phase: Phase, earlier: list[str]) -> list[str]:
@@ -292,11 +292,7 @@ def _check_term(where: str, recipe: Recipe, phase: Phase, part: Part, known_task
     faults += _try(f"{where} -> weight", lambda: _check_weight(part.arguments.get("weight", 1.0)))
     if part.name not in catalog.names("objectives"):
         return faults
-    objective = catalog.find("objectives", part.name)
-    try:
-        needs = objective(**part.without("weight").arguments).needs
-    except (UserError, TypeError, ValueError):  # said by _check_part
-        needs = objective.needs
+    objective, needs = catalog.find("objectives", part.name), _needs(part)
     if needs and not phase.asks:
         faults.append(
             f"{where}: '{part.name}' reads a teacher's {', '.join(sorted(needs))}; name one: teacher = \"...\""

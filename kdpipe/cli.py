@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -115,26 +115,13 @@ def compare(
 
     check_form(form)
     names = list(available()) if recipes == "all" else [name.strip() for name in recipes.split(",") if name.strip()]
-    which = ",".join(map(str, range(int(seeds)))) if seeds.isdigit() and int(seeds) else seeds
     if not names:
         raise UserError("--recipes: names none; say names separated by commas, or all (`kdpipe recipes` lists them)")
-    jobs, unfit = [], []
-    for name in dict.fromkeys(names):
-        try:
-            jobs.append(_job(name, task, store, which, overrides, teacher, device))
-        except UserError as e:
-            unfit += e.faults
-    if unfit and not (fitting and jobs):
-        raise UserError(unfit)
-    for fault in unfit:
-        print(f"left out: {fault}", file=sys.stderr)
+    jobs = _jobs(names, task, store, seeds, overrides, teacher, device, fitting)
     found = run_all(jobs)
     if found.runs:
         print(render(table(jobs, found), form))
-    for name, why in found.failed.items():
-        print(f"kdpipe: {name}: {why}", file=sys.stderr)
-    if found.failed:
-        raise typer.Exit(2)
+    _say_failed(found.failed)
 
 
 @app.command()
@@ -153,22 +140,11 @@ def ladder(
     from kdpipe.render import check_form, render
 
     check_form(form)
-    which = ",".join(map(str, range(int(seeds)))) if seeds.isdigit() and int(seeds) else seeds
-    jobs, unfit = [], []
-    for name in RUNGS:
-        try:
-            jobs.append(_job(name, task, store, which, overrides, teacher, device))
-        except UserError as e:
-            unfit += [fault for fault in e.faults if "is not defined for regression" not in fault]
-    if unfit:
-        raise UserError(unfit)
-    jobs = level(jobs)
+    jobs = level(_jobs(RUNGS, task, store, seeds, overrides, teacher, device, fitting=True))
     found = run_all(jobs)
-    print(render(table(jobs, found), form))
-    for name, why in found.failed.items():
-        print(f"kdpipe: {name}: {why}", file=sys.stderr)
-    if found.failed:
-        raise typer.Exit(2)
+    if found.runs:
+        print(render(table(jobs, found), form))
+    _say_failed(found.failed)
 
 
 @app.command()
@@ -376,6 +352,30 @@ def _job(
     from kdpipe.recipe import load
 
     return Job(load(recipe, task, _seeds(seeds), overrides or (), teacher), store, device)
+
+
+def _jobs(names: Iterable[str], task: str | None, store: str, seeds: str, overrides: list[str] | None,
+          teacher: str | None, device: str, fitting: bool):
+    """A job for each recipe. fitting: those that the task does not fit are left out and said, unless none is left."""
+    which = ",".join(map(str, range(int(seeds)))) if seeds.isdigit() and int(seeds) else seeds
+    jobs, unfit = [], []
+    for name in dict.fromkeys(names):
+        try:
+            jobs.append(_job(name, task, store, which, overrides, teacher, device))
+        except UserError as e:
+            unfit += e.faults
+    if unfit and not (fitting and jobs):
+        raise UserError(unfit)
+    for fault in unfit:
+        print(f"left out: {fault}", file=sys.stderr)
+    return jobs
+
+
+def _say_failed(failed: Mapping[str, str]) -> None:
+    for name, why in failed.items():
+        print(f"kdpipe: {name}: {why}", file=sys.stderr)
+    if failed:
+        raise typer.Exit(2)
 
 
 def _seeds(said: str | None) -> list[int] | None:

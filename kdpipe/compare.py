@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from kdpipe import modelfolder, phases
 from kdpipe.asking import asked
-from kdpipe.contrast import all_against, of_runs
+from kdpipe.contrast import of_runs
 from kdpipe.errors import UserError
 from kdpipe.evaluation import evaluate
 from kdpipe.job import Job, Report, model_folder, teacher_fingerprint, transfer_key
@@ -84,9 +84,8 @@ def table(jobs: Sequence[Job], found: Comparison) -> pa.Table:
 def _judged(jobs: Sequence[Job], found: Comparison) -> list[tuple[Job, Score, str]]:
     """Each recipe's score with its interval, and whether it can be told from the best."""
     metric = jobs[0].recipe.task.metrics[0]
-    [best, *_], _ = of_runs(jobs[0].place, found.runs, "dev", metric, pairs=())
-    scores, differences = of_runs(jobs[0].place, found.runs, "dev", metric, all_against(found.runs, best.name))
-    said = {best.name: "the best", **{d.first: d.verdict for d in differences}}
+    scores, differences = of_runs(jobs[0].place, found.runs, "dev", metric, "best")
+    said = {scores[0].name: "the best", **{d.first: d.verdict for d in differences}}
     by_name = {score.name: score for score in scores}
     return [(job, by_name[job.recipe.name], said[job.recipe.name]) for job in jobs]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from kdpipe import warehouse
 from kdpipe.errors import UserError, did_you_mean
-from kdpipe.significance import RESAMPLES, Difference, Score, System, compare
+from kdpipe.significance import RESAMPLES, Difference, Pairs, Score, System, all_against, compare
 from kdpipe.store import Store
 from kdpipe.tasks.metrics import METRICS
 
@@ -43,18 +43,13 @@ def contrast(store: Store | str, names: Sequence[str] = (), task: str | None = N
     groups, first = groups_of(store, wanted, task)
     if against is not None and against not in groups:
         raise UserError(f"--against: no '{against}'{did_you_mean(against, groups)}")
-    pairs = None if against is None else all_against(groups, against)
+    pairs = "all" if against is None else all_against(groups, against)
     return of_runs(store, groups, split, _metric(metric or first["metric"], first), pairs, resamples)
 
 
-def all_against(names: Iterable[str], one: str) -> list[tuple[str, str]]:
-    return [(name, one) for name in names if name != one]
-
-
 def of_runs(store: Store | str, groups: Mapping[str, Sequence[str]], split: str, metric: str,
-            pairs: Sequence[tuple[str, str]] | None = None, resamples: int = RESAMPLES
-            ) -> tuple[list[Score], list[Difference]]:
-    """The same of run ids by name, one for each seed. pairs: of the names; None: all of them."""
+            pairs: Pairs = "all", resamples: int = RESAMPLES) -> tuple[list[Score], list[Difference]]:
+    """The same of run ids by name, one for each seed. pairs: as kdpipe.significance.compare takes them."""
     ids = [run for runs in groups.values() for run in runs]
     gold, answers = _by_run(warehouse.query(store, _ANSWERS, {"split": split, "runs": ids}), split)
     lacking = [run for run in ids if run not in answers]

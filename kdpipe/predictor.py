@@ -77,9 +77,9 @@ class Predictor:
         yield from zip(held, self(held, done + 1), strict=True)
 
     def _rows(self, texts: Sequence[Text], start: int) -> pa.Table:
-        each = [texts] if isinstance(texts, str) else [s for t in texts for s in (t if isinstance(t, tuple) else (t,))]
-        if wrong := [s for s in each if isinstance(texts, str) or not isinstance(s, str)]:
-            raise UserError(f"found {wrong[0]!r}; give a list of texts, or of pairs as tuples")
+        each = [text for t in texts for text in (t if isinstance(t, tuple) else (t,))]
+        if isinstance(texts, str) or not all(isinstance(text, str) for text in each):
+            raise UserError(f"found {texts!r:.200}; give a list of texts, or of pairs as tuples")
         pairs = [isinstance(t, tuple) for t in texts]
         if any(pairs) != all(pairs) or (pairs[0] != self.loaded.card.pair and self._knows_pairs()):
             wanted = "pairs (text_a, text_b)" if self.loaded.card.pair else "single texts"

@@ -7,9 +7,11 @@ system has several, the spread of its scores joins the spread over rows, and row
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import Literal
 
 import numpy as np
 
@@ -53,10 +55,14 @@ class Difference:
     test: str
 
 
-def compare(systems: Sequence[System], gold: np.ndarray, metric: str, pairs: Sequence[tuple[str, str]] | None = None,
-            resamples: int = RESAMPLES, seed: int = 0) -> tuple[list[Score], list[Difference]]:
-    """Each system's score and the difference of each pair, of all pairs where none is named, Holm-corrected together.
+Pairs = Sequence[tuple[str, str]] | Literal["all", "best"]
 
+
+def compare(systems: Sequence[System], gold: np.ndarray, metric: str, pairs: Pairs = "all",
+            resamples: int = RESAMPLES, seed: int = 0) -> tuple[list[Score], list[Difference]]:
+    """Each system's score and the difference of each pair, Holm-corrected together.
+
+    pairs: of names; "all": each with each other; "best": each against the one with the highest score.
     gold: class indexes or scores [n]. metric: a name of kdpipe.tasks.metrics. One set of resampled rows serves all
     systems, so the intervals of their differences are paired. With one seed on both sides the verdict is on these two
     models alone: nothing is known of other seeds.
@@ -68,14 +74,20 @@ def compare(systems: Sequence[System], gold: np.ndarray, metric: str, pairs: Seq
     scores = [Score(s.name, a.mean(), *np.clip(_interval(a, None, d.mean(1)), -1, 1), len(a))
               for s, a, d in zip(systems, at, spread, strict=True)]  # no metric here goes beyond 1
     names = [s.name for s in systems]
+    if pairs == "best":
+        pairs = all_against(names, max(scores, key=lambda s: s.value).name)
     found = []
-    for one, other in combinations(names, 2) if pairs is None else pairs:
+    for one, other in combinations(names, 2) if pairs == "all" else pairs:
         i, j = names.index(one), names.index(other)
         rows = spread[i].mean(1) - spread[j].mean(1)
         low, high = _interval(at[i], at[j], rows)
         p, test = _p(metric, gold, systems[i], systems[j], at[i], at[j], rows, resamples, seed)
         found.append(Difference(names[i], names[j], at[i].mean() - at[j].mean(), low, high, p, p, "", test))
     return scores, _corrected(found)
+
+
+def all_against(names: Iterable[str], one: str) -> list[tuple[str, str]]:
+    return [(name, one) for name in names if name != one]
 
 
 def _corrected(found: list[Difference]) -> list[Difference]:
@@ -192,12 +204,12 @@ def _weights(n: int, resamples: int, rng: np.random.Generator) -> Iterator[np.nd
         yield np.bincount(drawn.ravel(), minlength=r * n).reshape(r, n).astype(np.float32)
 
 
-class _Sums:
+class _Sums(ABC):
     """The score of weighted rows, for M lines of answers at once."""
 
+    @abstractmethod
     def values(self, weights: np.ndarray) -> np.ndarray:
         """Weights [r, n] -> scores [r, M]."""
-        raise NotImplementedError
 
 
 class _Counts(_Sums):

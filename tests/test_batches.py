@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kdpipe.batches import by_length, collate, lengths, shuffled
@@ -15,7 +15,6 @@ def padded(length, batches):
     return sum(len(b) * length[b].max() for b in batches)
 
 
-@settings(deadline=None)
 @given(length=LENGTHS, size=st.integers(1, 20), seed=st.integers(0, 9), epoch=st.integers(0, 9))
 def test_an_epoch_holds_every_row_once(length, size, seed, epoch):
     found = shuffled(length, size, seed, epoch)
@@ -34,7 +33,6 @@ def test_epochs_and_seeds_differ_and_lengths_are_alike():
     assert len({int(length[b].max()) for b in first[:10]}) > 5  # short and long batches take turns
 
 
-@settings(deadline=None)
 @given(length=LENGTHS, size=st.integers(1, 20), tokens=st.integers(1, 200))
 def test_inference_batches_keep_to_rows_and_tokens(length, size, tokens):
     found = by_length(length, size, tokens)

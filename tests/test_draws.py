@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chi2_contingency, kstest, pearsonr
 
@@ -69,7 +69,6 @@ def test_the_ids_are_left_as_they_are():
     assert (ids == IDS[:3]).all()
 
 
-@settings(deadline=None)
 @given(st.floats(0, 1, exclude_max=True), st.integers(1, 2**31))
 def test_whole_numbers_stay_below_n(u, n):
     assert 0 <= whole(np.array([u, np.nextafter(1, 0)]), n).max() < n

@@ -19,7 +19,6 @@ def array(ids: list[tuple[int, int]]) -> np.ndarray:
     return np.array(ids, np.uint64).reshape(-1, 2)
 
 
-@settings(deadline=None)
 @given(BATCHES)
 def test_it_says_what_a_python_set_says(batches):
     ours, theirs = IdSet(), set()
@@ -41,7 +40,6 @@ def test_it_grows_and_forgets_nothing():
     assert not seen.has(ids[:, ::-1]).any()
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(NUMBERS, NUMBERS), max_size=60), st.lists(st.tuples(NUMBERS, NUMBERS), max_size=60))
 def test_places_are_where_the_ids_stand(ids, asked):
     for i, place in zip(asked, Places(array(ids)).find(array(asked)), strict=True):
@@ -58,7 +56,7 @@ def test_places_of_many_ids_that_share_their_leading_bits(monkeypatch):
     assert (Places(ids).find(ids[order] ^ np.uint64(1)) == -1).all()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_a_join_finds_what_a_dictionary_finds(data):
     """Stored and asked for in stretches of one order, with rows on either side that the other lacks."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from kdpipe import warehouse
-from kdpipe.contrast import all_against, groups_of, in_words, of_runs
+from kdpipe.contrast import groups_of, in_words, of_runs
 from kdpipe.errors import UserError
 from kdpipe.significance import Difference, Score
 from kdpipe.store import Store
@@ -56,8 +56,7 @@ def _tasks(store: Store | str, names: Sequence[str]) -> list[str]:
 
 def _chapter(store: Store | str, names: Sequence[str], task: str, split: str) -> dict[str, Any]:
     groups, first = groups_of(store, names, task)
-    [best, *_], _ = of_runs(store, groups, split, first["metric"], pairs=())
-    scores, differences = of_runs(store, groups, split, first["metric"], all_against(groups, best.name))
+    scores, differences = of_runs(store, groups, split, first["metric"], "best")
     about = _about(store, groups)
     students = [s for s in scores if about[s.name]["role"] == "student"]
     chosen = (students or scores)[0].name
@@ -86,8 +85,13 @@ def _about(store: Store | str, groups: dict[str, list[str]]) -> dict[str, dict[s
     """
     ids = [run for runs in groups.values() for run in runs]
     rows = {row["run"]: row for row in warehouse.query(store, sql, {"runs": ids}).to_pylist()}
-    return {name: rows[runs[0]] | {speed: float(np.mean([rows[run][speed] or np.nan for run in runs]))
-                                   for speed in ("at_1", "at_64")} for name, runs in groups.items()}
+    return {name: rows[runs[0]] | {speed: _mean([rows[run][speed] for run in runs]) for speed in ("at_1", "at_64")}
+            for name, runs in groups.items()}
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
 
 
 def _board(scores: Sequence[Score], differences: Sequence[Difference], about: dict[str, dict[str, Any]]
@@ -108,13 +112,10 @@ def _intervals(scores: Sequence[Score], metric: str) -> Picture:
 def _costs(scores: Sequence[Score], about: dict[str, dict[str, Any]], metric: str) -> list[Picture]:
     from kdpipe.report import pictures
 
-    def milliseconds(name: str) -> float:
-        return 1000 / about[name]["at_1"]
-
     found = []
-    for title, cost in (("non-embedding parameters", lambda name: about[name]["size"]),
-                        ("milliseconds for one text on this CPU", milliseconds)):
-        there = [(cost(s.name), s.value, s.name) for s in scores if cost(s.name) and np.isfinite(cost(s.name))]
+    for title, cost in (("non-embedding parameters", lambda its: its["size"]),
+                        ("milliseconds for one text on this CPU", lambda its: its["at_1"] and 1000 / its["at_1"])):
+        there = [(cost(about[s.name]), s.value, s.name) for s in scores if cost(about[s.name])]
         if there:
             costs, values, names = zip(*there, strict=True)
             found.append(Picture(pictures.against_cost(costs, values, names, title, metric),

@@ -143,7 +143,7 @@ TEXTS = st.lists(st.lists(st.sampled_from(["a", "b", "ü", "👍", "שלום", "
                  min_size=1, max_size=12, unique=True)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(TEXTS, st.integers(0, 5), st.integers(0, 2**63), st.floats(0, 1), st.data())
 def test_any_order_and_any_shard_make_the_same_rows(by_hand, texts, copy, seed, p, data):
     tokens = by_hand(texts, tags=[["T " * len(t.split()) for t in texts]])
@@ -157,7 +157,7 @@ def test_any_order_and_any_shard_make_the_same_rows(by_hand, texts, copy, seed, 
     assert [row for part in parts for row in part.to_pylist()] == whole.to_pylist()
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(TEXTS, st.integers(0, 5))
 def test_no_made_row_is_empty_or_its_own_source(by_hand, texts, copy):
     tokens = by_hand(texts, tags=[["T " * len(t.split()) for t in texts]])

@@ -5,7 +5,7 @@ import gzip
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kdpipe.augment._spacy import pipeline
@@ -20,20 +20,17 @@ def of(rows: list[list[str]]) -> Tokenised:
     return Tokenised.of(np.zeros((len(rows), 2), np.uint64), [pa.array(rows, pa.list_(pa.string()))])
 
 
-@settings(deadline=None)
 @given(ROWS)
 def test_codes_join_to_the_words_with_single_spaces(rows):
     assert of(rows).texts()[0].to_pylist() == [" ".join(row) for row in rows]
 
 
-@settings(deadline=None)
 @given(ROWS)
 def test_codes_follow_the_words_and_not_the_order_of_rows(rows):
     table, other = of(rows).lexicon.words.to_pylist(), of(rows[::-1]).lexicon.words.to_pylist()
     assert table == other == sorted({MASK, *(w for row in rows for w in row)}, key=str.encode)
 
 
-@settings(deadline=None)
 @given(ROWS, st.data())
 def test_taken_and_sliced_rows_are_those_rows(rows, data):
     tokens = of(rows)
@@ -43,7 +40,6 @@ def test_taken_and_sliced_rows_are_those_rows(rows, data):
     assert tokens.slice(start, stop).texts()[0].to_pylist() == [" ".join(row) for row in rows[start:stop]]
 
 
-@settings(deadline=None)
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), max_size=6))
 def test_white_space_is_what_python_takes_for_it(texts):
     assert split(pa.array(texts, pa.string()), lambda piece: [piece]).to_pylist() == [text.split() for text in texts]

@@ -121,7 +121,7 @@ def test_a_row_written_twice_is_served_once(store):
     assert cache(store, Lengths()).ask("logits", one)[:, 0].tolist() == [1, 2]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     batches=st.lists(st.lists(st.text(max_size=5), min_size=1, max_size=10), min_size=1, max_size=5),
     shard=st.integers(1, 7),

@@ -134,7 +134,7 @@ def as_rows(table) -> list[Row]:
 
 
 @pytest.mark.parametrize("name", sorted(FORMATS))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(data=st.data())
 def test_texts_come_through_unharmed(name, folder, data):
     one = text(FORMATS[name].line_ends)

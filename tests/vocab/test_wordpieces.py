@@ -95,7 +95,7 @@ def test_pairs_equal_transformers(datasets, theirs, minilm, max_length):
     assert encoded.types.dtype == np.uint8 and minilm.packs_pairs
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.text(max_size=30), st.text(min_size=1, max_size=30), st.integers(5, 20))
 def test_any_pair_equals_transformers(theirs, minilm, a, b, max_length):
     encoded = minilm.encode(table([a, a], [b, b]), max_length)

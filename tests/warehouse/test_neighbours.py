@@ -49,7 +49,7 @@ def test_no_rows():
 WORDS = st.lists(st.sampled_from("a b c d e f".split()), min_size=1, max_size=5).map(" ".join)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(WORDS, min_size=1, max_size=12), st.lists(WORDS, min_size=1, max_size=4), st.randoms())
 def test_the_order_of_the_rows_and_repetitions_do_not_matter(train, asked, random):
     shuffled = train + train[:2]
