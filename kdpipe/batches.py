@@ -12,8 +12,8 @@ POOL = 64  # training batches that are sorted by length together: little padding
 
 
 def lengths(data: Encoded) -> np.ndarray:
-    """Tokens of each row over all segments, int64 [n]."""
-    return sum(segment.lengths for segment in data.segments)
+    """Tokens of each row over all segments, int32 [n]."""
+    return sum(segment.lengths.astype(np.int32) for segment in data.segments)
 
 
 def shuffled(length: np.ndarray, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
@@ -23,9 +23,10 @@ def shuffled(length: np.ndarray, batch_size: int, seed: int, epoch: int) -> list
     shuffled.
     """
     rng = np.random.default_rng([seed, epoch])
-    order = rng.permutation(len(length))
-    pools = np.arange(len(order)) // (POOL * batch_size)
-    order = order[np.lexsort((length[order], pools))]
+    order = rng.permutation(np.arange(len(length), dtype=np.int32))
+    for start in range(0, len(order), POOL * batch_size):
+        pool = order[start:start + POOL * batch_size]
+        pool[:] = pool[np.argsort(length[pool], kind="stable")]
     batches = np.split(order, range(batch_size, len(order), batch_size))
     return [batches[i] for i in rng.permutation(len(batches))]
 
@@ -49,8 +50,8 @@ def collate(data: Encoded, rows: np.ndarray, labels: np.ndarray | None = None, e
     label = np.full(len(rows), np.nan, np.float32) if labels is None else labels[rows].astype(np.float32)
     has_label = ~np.isnan(label)
     label[~has_label] = 0
-    return Batch(segments, torch.from_numpy(label), torch.from_numpy(has_label), torch.from_numpy(rows), epoch,
-                 seed)
+    places = torch.from_numpy(rows.astype(np.int64))
+    return Batch(segments, torch.from_numpy(label), torch.from_numpy(has_label), places, epoch, seed)
 
 
 def _pad(segment: Ragged, rows: np.ndarray, types: np.ndarray | None) -> Tokens:

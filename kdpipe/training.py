@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from safetensors.numpy import load_file, save_file
 
-from kdpipe import catalog, intact, modelfolder, transfer
+from kdpipe import catalog, intact, modelfolder
 from kdpipe.asking import asked
 from kdpipe.binding import bind, found, teacher_shape
 from kdpipe.errors import UserError
@@ -35,6 +34,7 @@ from kdpipe.modelfolder import Card
 from kdpipe.schema import Part, Phase
 from kdpipe.signals import combine
 from kdpipe.signals.said import Said
+from kdpipe.transfer import Rows, read_rows, rows_of
 from kdpipe.types import content_key
 
 if TYPE_CHECKING:
@@ -58,22 +58,18 @@ def train_phase(job: Job, phase: Phase, seed: int) -> str:
     teacher, new = _teacher(job, phase, seed, rows)
     model, vocab, part = _network(job, phase, seed, rows)
     _check_tokens(job, phase, seed, terms, vocab)
-    labels = rows["label"].to_numpy(zero_copy_only=False).astype(np.float32)
     dev_score = _on_dev(job, phase, model, vocab)
-    texts = deque(rows.select(["text_a", "text_b"]).to_batches())
-    del rows  # each part's texts go as soon as they are tokens
-    encoded = joined(vocab.encode(pa.Table.from_batches([texts.popleft()]), phase.max_length)
-                     for _ in range(len(texts)))
+    encoded = joined((vocab.encode(part, phase.max_length) for part in rows.parts), len(vocab.tokens))
     settings, title = loop.Settings(**phase.train), f"{phase.name} seed {own_seed(phase, seed)}"
-    fitted = loop.fit(model, terms, encoded, labels, teacher, settings, dev_score, drawn, job.on, title)
+    fitted = loop.fit(model, terms, encoded, rows.labels, teacher, settings, dev_score, drawn, job.on, title)
     card = Card(part, task.kind, task.labels, task.outputs, len(vocab.tokens), task.pair, phase.max_length, task.name)
     with job.place.new_model(key) as folder:
         modelfolder.save(folder, model.cpu(), vocab, card)
-        _write_training(folder, fitted, time.perf_counter() - started, new, len(labels))
+        _write_training(folder, fitted, time.perf_counter() - started, new, len(rows))
     return key
 
 
-def _network(job: Job, phase: Phase, seed: int, rows: pa.Table) -> tuple[Model, Vocabulary, dict[str, Any]]:
+def _network(job: Job, phase: Phase, seed: int, rows: Rows) -> tuple[Model, Vocabulary, dict[str, Any]]:
     """A phase's network before it is trained, its vocabulary, and what its card says of the model."""
     from kdpipe.train import seeded
 
@@ -172,32 +168,33 @@ def _is_large(model: Mapping[str, Any]) -> bool:
     return catalog.find("models", model["name"]).half or any(map(_is_large, inner))
 
 
-def _rows(job: Job, phase: Phase) -> pa.Table:
+def _rows(job: Job, phase: Phase) -> Rows:
     """What a phase learns from: its transfer set, or the gold rows where no teacher is asked."""
     if not phase.asks:
-        return job.recipe.task.splits["train"]
+        return rows_of(job.recipe.task.splits["train"])
     transfer_set(job, phase)
-    return transfer.read(job.place, transfer_key(job, phase), ["id", "text_a", "text_b", "label"])
+    return read_rows(job.place, transfer_key(job, phase))
 
 
-def _teacher(job: Job, phase: Phase, seed: int, rows: pa.Table) -> tuple[Said | None, int]:
+def _teacher(job: Job, phase: Phase, seed: int, rows: Rows) -> tuple[Said | None, int]:
     """What the teachers say of the rows, in their order, and how many rows they were asked for now."""
     needs = asked(job, phase, seed)
     if not needs.kept and not needs.live:
         return None, 0
     caches = [teacher_of(job, name, seed) for name in phase.asks]
-    stored = [cache.ask_all(needs.kept, rows, needs.besides) for cache in caches] if needs.kept else [{}]
+    ask = [needs.kept, rows.ids, rows.parts, needs.besides]
+    stored = [cache.ask_all(*ask) for cache in caches] if needs.kept else [{}]
     found = stored[0]
     if len(stored) > 1:
         task, way = job.recipe.task, phase.combine
         combined = combine.way(way.name, way.arguments, len(stored), task.kind)
         found = {signal: combined([each[signal] for each in stored]) for signal in needs.kept}
     source = live(job, phase.asks[0], seed) if needs.live else None
-    ahead = (source, source.prepare(rows), needs.live) if source else None
+    ahead = (source, source.prepare(pa.concat_tables(rows.parts)), needs.live) if source else None
     return Said(len(rows), teacher_shape(job.recipe, phase), found, ahead), sum(cache.asked for cache in caches)
 
 
-def _vocabulary(job: Job, phase: Phase, rows: pa.Table, seed: int) -> Vocabulary:
+def _vocabulary(job: Job, phase: Phase, rows: Rows, seed: int) -> Vocabulary:
     """Built from train and made rows, or taken from the teacher, or the one that the model's checkpoint came with."""
     model, checkpoint = catalog.find("models", phase.model.name), phase.model.arguments.get("checkpoint")
     part, packed = phase.vocab or Part(name=model.reads[0]), _packed(job, phase, seed)
@@ -208,7 +205,7 @@ def _vocabulary(job: Job, phase: Phase, rows: pa.Table, seed: int) -> Vocabulary
     if first:
         asked = job.recipe.named(first)
         return room.from_checkpoint(model_folder(job, asked, seed), packed=packed, **arguments)
-    return room.build(_texts(rows), packed=packed, **arguments)
+    return room.build(rows.texts, packed=packed, **arguments)
 
 
 def _packed(job: Job, phase: Phase, seed: int) -> bool:
@@ -221,16 +218,13 @@ def _packed(job: Job, phase: Phase, seed: int) -> bool:
     return modelfolder.reading(model_folder(job, asked, seed), asked.max_length)[0].packs_pairs
 
 
-def _texts(rows: pa.Table) -> pa.ChunkedArray:
-    return pa.chunked_array([*rows["text_a"].chunks, *rows["text_b"].drop_null().chunks], pa.string())
-
-
 def _vectors(job: Job, phase: Phase, model: Part, vocab: Vocabulary, seed: int) -> np.ndarray | None:
     """float32 [V, width], or None where the model draws its own."""
     if phase.embeddings is None:
         return None
     source = catalog.find("embeddings", phase.embeddings.name)(**phase.embeddings.without("from").arguments)
-    texts, tokens, width = _texts(job.recipe.task.splits["train"]), list(vocab.tokens), _width(model)
+    texts = pa.chunked_array(list(rows_of(job.recipe.task.splits["train"]).texts), pa.string())
+    tokens, width = list(vocab.tokens), _width(model)
     if not source.needs_teacher:
         return source.vectors(tokens, texts, width, 0, None)
     return _from_teacher(job, phase, source, texts, tokens, width, seed)

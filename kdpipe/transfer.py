@@ -8,8 +8,9 @@ on its own; what several shall do to one text is one operator (`tang`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 from os import PathLike
 from pathlib import Path
 
@@ -35,6 +36,7 @@ FORMAT = 1  # raised when the same settings no longer make the same rows
 _MANY = 2_000_000  # made rows from which worker processes are worth starting
 
 FIRST = Round()
+_TEXTS = ["id", "text_a", "text_b"]
 
 Specs = Sequence[Mapping[str, object]]  # operators as a recipe names them: {"name": "tang", "preset": "tang2019"}
 Source = pa.Table | str | PathLike  # unlabelled text: rows of schema ROWS, or a file of sentences, one a line
@@ -92,6 +94,54 @@ def read(store: Store, set_key: str, columns: list[str] | None = None) -> pa.Tab
     """A finished set, schema TRANSFER or some columns of it. Raises UserError where there is none."""
     facts(store, set_key)
     return store.read(store.transfer(set_key), columns)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows to learn from. Ids and labels are in memory; texts are read part by part, as often as they are asked for."""
+
+    ids: pa.ChunkedArray  # [n]
+    labels: np.ndarray  # float32 [n], NaN where nobody gave one
+    parts: Iterable[pa.Table]  # id, text_a, text_b of all rows, in their order
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def texts(self) -> Iterable[pa.Array]:
+        """Every text_a and text_b, in arrays of any length; may be iterated over again."""
+        return _Again(lambda: chain.from_iterable(map(_texts, self.parts)))
+
+
+@dataclass(frozen=True)
+class _Again(Iterable):
+    """What an iterator goes over, as often as one likes."""
+
+    begin: Callable[[], Iterator]
+
+    def __iter__(self) -> Iterator:
+        return self.begin()
+
+
+def _texts(rows: pa.Table) -> list[pa.Array]:
+    return [*rows["text_a"].chunks, *rows["text_b"].drop_null().chunks]
+
+
+def rows_of(table: pa.Table) -> Rows:
+    """Rows of schema ROWS that are in memory."""
+    return Rows(table["id"], _labels(table), [table.select(_TEXTS)])
+
+
+def read_rows(store: Store, set_key: str) -> Rows:
+    """A finished set to learn from. Raises UserError where there is none."""
+    known = read(store, set_key, ["id", "label"])
+    folder = store.transfer(set_key)
+    return Rows(known["id"], _labels(known), _Again(lambda: store.scan(folder, _TEXTS)))
+
+
+def _labels(rows: pa.Table) -> np.ndarray:
+    return np.concatenate([np.empty(0, np.float32), *(chunk.to_numpy(zero_copy_only=False).astype(np.float32)
+                                                      for chunk in rows["label"].chunks)])
 
 
 def facts(store: Store, set_key: str) -> dict:

@@ -154,8 +154,9 @@ class Ragged:
 
     def take(self, rows: np.ndarray) -> Ragged:
         """Some rows, by position."""
-        cut = [self.flat[self.offsets[i]:self.offsets[i + 1]] for i in rows]
-        offsets = np.concatenate([[0], np.cumsum(self.lengths[rows])])
+        starts, ends = self.offsets[rows], self.offsets[rows + 1]
+        cut = [self.flat[start:end] for start, end in zip(starts, ends, strict=True)]
+        offsets = np.concatenate([[0], np.cumsum(ends - starts)])
         return Ragged(np.concatenate([self.flat[:0], *cut]), offsets)
 
 

@@ -434,7 +434,7 @@ def test_two_teachers_are_asked_once_and_combined_anew(make):
         rows = _rows(job, student)
         teacher, asked = _teacher(job, student, 0, rows)
         assert asked == 0 and len(teacher) == 40
-        each = [teacher_of(job, t, 0).read("logits", rows["id"]) for t in ("teacher", "other")]
+        each = [teacher_of(job, t, 0).read("logits", rows.ids) for t in ("teacher", "other")]
         targets[name] = teacher(np.arange(40), torch.device("cpu")).logits.numpy()
         assert_allclose(targets[name], way(name, student.combine.arguments, 2)(each), rtol=1e-6)
         found[name] = weights(job)
@@ -474,7 +474,7 @@ def test_a_chain_of_three(make):
     assert not any(step.todo for step in plan(job) if step.stage in ("teacher", "augment", "train"))
     rows = job.recipe.task.splits["train"]
     for seed in (0, 1):
-        kept = teacher_of(job, "assistant", seed).read("logits", rows["id"])
+        kept = teacher_of(job, "assistant", seed).read("logits", rows.ids)
         assert_allclose(kept, logits(job, "assistant", seed), atol=1e-5)
     assert len(list(Path(job.store, "signals").iterdir())) == 3
     facts = json.loads((folder(job, seed=1) / "training.json").read_text())

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from kdpipe.errors import UserError
-from kdpipe.growing import Growing
+from kdpipe.growing import Growing, taken
 from kdpipe.idset import IdSet, Places, halves, join
 from kdpipe.progress import bar
 from kdpipe.store import Store
@@ -97,19 +97,23 @@ class Cache:
 
     def ask(self, signal: str, rows: pa.Table) -> Values:
         """Rows [n] -> their values, in their order; what is missing is asked first."""
-        return self.ask_all([signal], rows)[signal]
+        return self.ask_all([signal], rows["id"], [rows])[signal]
 
-    def ask_all(self, signals: Sequence[str], rows: pa.Table, besides: Sequence[str] = ()) -> dict[str, Values]:
-        """`ask` for several signals, by one forward pass for each row that lacks any of them."""
-        found = {signal: self._look_up(signal, rows["id"]) for signal in signals}
-        lacking = np.zeros(len(rows), bool)
+    def ask_all(self, signals: Sequence[str], ids: pa.ChunkedArray, tables: Iterable[pa.Table],
+                besides: Sequence[str] = ()) -> dict[str, Values]:
+        """`ask` for several signals, by one forward pass for each row that lacks any of them.
+
+        tables: the rows of these ids with their texts, read only where one is missing.
+        """
+        found = {signal: self._look_up(signal, ids) for signal in signals}
+        lacking = np.zeros(len(ids), bool)
         for place, _ in found.values():
             lacking |= place < 0
         if lacking.any():
             found.clear()
-            self.fill(signals, [rows], int(lacking.sum()), besides=besides)
-            return {signal: self.read(signal, rows["id"]) for signal in signals}
-        return {signal: _take(values, place) for signal, (place, values) in found.items()}
+            self.fill(signals, tables, int(lacking.sum()), besides=besides)
+            return {signal: self.read(signal, ids) for signal in signals}
+        return {signal: taken(values, place) for signal, (place, values) in found.items()}
 
     def read(self, signal: str, ids: pa.ChunkedArray) -> Values:
         """Values of rows that are all stored, joined by id. Raises UserError otherwise."""
@@ -121,7 +125,7 @@ class Cache:
                 f"{(place < 0).sum()} of {len(place)} rows have no stored {signal} of teacher "
                 f"{self.fingerprint}; run the teach stage"
             )
-        return _take(values, place)
+        return taken(values, place)
 
     def _look_up(self, signal: str, ids: pa.ChunkedArray) -> tuple[np.ndarray, Values]:
         """Where the values of each id are, -1 where nowhere [n], and all stored values."""
@@ -164,7 +168,7 @@ class Cache:
     def _write(self, stored: Sequence[Places], ids: pa.ChunkedArray, values: Mapping[str, Values]) -> None:
         for places, (signal, of_all) in zip(stored, values.items(), strict=True):
             new = np.flatnonzero(places.find(halves(ids)) < 0)
-            here, those = (ids, of_all) if len(new) == len(ids) else (ids.take(pa.array(new)), _take(of_all, new))
+            here, those = (ids, of_all) if len(new) == len(ids) else (ids.take(pa.array(new)), taken(of_all, new))
             if len(new):
                 table = pa.table({"id": here, "values": _column(those)})
                 folder = self.store.signals(self.fingerprint, signal)
@@ -185,10 +189,6 @@ def _column(values: Values) -> pa.Array:
         return pa.LargeListArray.from_arrays(pa.array(values.offsets), pa.array(values.flat))
     flat = pa.array(np.ascontiguousarray(values).reshape(-1))
     return pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
-
-
-def _take(values: Values, rows: np.ndarray) -> Values:
-    return values.take(rows) if isinstance(values, Ragged) else np.take(values, rows, axis=0)
 
 
 def _shards(tables: Iterable[pa.Table], size: int) -> Iterator[pa.Table]:

@@ -13,6 +13,7 @@ import pyarrow as pa
 from kdpipe import catalog
 from kdpipe.errors import UserError
 from kdpipe.types import Encoded
+from kdpipe.vocab._ragged import Texts
 
 CARD = "vocab.json"  # {"kind": the part's name, ...}: what `load` goes by
 
@@ -24,7 +25,7 @@ class Vocabulary(ABC):
 
     @classmethod
     @abstractmethod
-    def build(cls, texts: pa.ChunkedArray, packed: bool = False, **arguments) -> Vocabulary:
+    def build(cls, texts: Texts, packed: bool = False, **arguments) -> Vocabulary:
         """From texts of train and made rows only; `arguments` are what the recipe says.
 
         packed: a pair is wanted as one segment; a vocabulary that cannot do so leaves it two.

@@ -14,6 +14,8 @@ from kdpipe.types import Ragged
 BLOCK_ROWS = 65_536
 BLOCK_BYTES = 2**25
 
+Texts = pa.ChunkedArray | Iterable[pa.Array]  # an iterable that can be gone over again
+
 
 def from_lists(rows: Sequence[Sequence[int]]) -> Ragged:
     """Python sequences of ids -> Ragged."""
@@ -72,9 +74,9 @@ def _positions(starts: np.ndarray, lengths: np.ndarray, offsets: np.ndarray) -> 
     return np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
 
 
-def blocks(texts: pa.ChunkedArray) -> Iterator[pa.Array]:
+def blocks(texts: Texts) -> Iterator[pa.Array]:
     """Consecutive slices of at most 65,536 texts and about 32 MB; nulls become empty texts."""
-    for chunk in texts.chunks:
+    for chunk in texts.chunks if isinstance(texts, pa.ChunkedArray) else texts:
         for start in range(0, len(chunk), BLOCK_ROWS):
             yield from _halved(chunk.slice(start, BLOCK_ROWS))
 

@@ -22,7 +22,7 @@ FIRST = ("[PAD]", UNKNOWN, "[CLS]", "[SEP]", MASK)
 ALPHABET = 1_000  # characters that may be pieces, as in BertWordPieceTokenizer
 
 
-def train(texts: pa.ChunkedArray, size: int, lower: bool) -> Tokenizer:
+def train(texts: _ragged.Texts, size: int, lower: bool) -> Tokenizer:
     """BERT's normaliser, pre-tokeniser, WordPiece model and template "[CLS] a [SEP] b [SEP]".
 
     The library numbers the characters inside words in the order of a randomly seeded hash table and breaks ties
@@ -55,7 +55,7 @@ def _bert(tokenizer: Tokenizer, lower: bool) -> Tokenizer:
     return tokenizer
 
 
-def _alphabet(texts: pa.ChunkedArray, tokenizer: Tokenizer, limit: int) -> tuple[list[str], list[str], int]:
+def _alphabet(texts: _ragged.Texts, tokenizer: Tokenizer, limit: int) -> tuple[list[str], list[str], int]:
     """The most frequent characters, those of them that stand inside words (as "##c"), and how many are kept.
 
     Where characters with equal counts lie on both sides of the limit, none of them is kept.
@@ -72,5 +72,5 @@ def _alphabet(texts: pa.ChunkedArray, tokenizer: Tokenizer, limit: int) -> tuple
     return kept, [f"##{c}" for c in kept if c in inside], len(kept)
 
 
-def _unmasked(texts: pa.ChunkedArray) -> Iterator[pa.Array]:
+def _unmasked(texts: _ragged.Texts) -> Iterator[pa.Array]:
     return (pc.replace_substring(block, MASK, " ") for block in _ragged.blocks(texts))

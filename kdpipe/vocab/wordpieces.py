@@ -36,7 +36,7 @@ class WordPieces(Vocabulary):
         return self._special.packed
 
     @classmethod
-    def build(cls, texts: pa.ChunkedArray, size: int = 8_000, lower: bool = True, packed: bool = False) -> WordPieces:
+    def build(cls, texts: _ragged.Texts, size: int = 8_000, lower: bool = True, packed: bool = False) -> WordPieces:
         """A BERT-style vocabulary of at most `size` pieces, the same for any order of the texts.
 
         Wu et al. 2016, arXiv:1609.08144, with the merges of byte-pair encoding as in BertWordPieceTokenizer.

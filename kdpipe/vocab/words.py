@@ -39,7 +39,7 @@ class Words(Vocabulary):
         self._memo: dict[str, tuple[int, ...]] = {}
 
     @classmethod
-    def build(cls, texts: pa.ChunkedArray, size: int = 50_000, min_count: int = 1, lower: bool = True,
+    def build(cls, texts: _ragged.Texts, size: int = 50_000, min_count: int = 1, lower: bool = True,
               packed: bool = False) -> Words:
         """The most frequent words that occur at least min_count times; at most `size` ids, the first three included.
 
@@ -111,7 +111,7 @@ class Words(Vocabulary):
         return cls(tokens, bool(card.get("lower", True)))
 
 
-def _count_words(texts: pa.ChunkedArray, lower: bool) -> Counter[str]:
+def _count_words(texts: _ragged.Texts, lower: bool) -> Counter[str]:
     chunks = _ragged.count_chunks(_ragged.blocks(texts))
     words: Counter[str] = Counter()
     for n, found in zip(chunks.values(), split(chunks, lower), strict=True):

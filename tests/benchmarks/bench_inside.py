@@ -108,7 +108,7 @@ def prepare(task: Task, store: Store) -> Bench:
     model.hf.classifier.weight.data *= 300  # logits of some 4 in place of 0.02, from which nothing could be learned
     loaded = modelfolder.Loaded(model, vocab, card, folder, tuple(range(task.outputs)))
     live = Live(loaded, "teacher")
-    kept = Cache(store, "teacher", lambda: live, task.outputs, {}).ask_all(SIGNALS, rows)
+    kept = Cache(store, "teacher", lambda: live, task.outputs, {}).ask_all(SIGNALS, rows["id"], [rows])
     parts = {signal: sorted(Path(store.signals("teacher", signal)).glob("*.parquet")) for signal in SIGNALS}
     return Bench(live, live.prepare(rows), rows["label"].to_numpy().astype(np.float32), kept, parts)
 

@@ -300,7 +300,7 @@ NAMES = ("logits", "cls", "boundaries", "hidden_0", "hidden_2", "attention_1", "
 
 def test_no_student_can_tell_stored_from_live(teacher, tmp_path):
     rows = texts(80)
-    stored, shape = kept(teacher, tmp_path).ask_all(NAMES, rows), teacher.model.shape
+    stored, shape = kept(teacher, tmp_path).ask_all(NAMES, rows["id"], [rows]), teacher.model.shape
     prepared, cpu = teacher.prepare(rows), torch.device("cpu")
     some = NAMES[:3]
     ways = [Said(80, shape, stored), Said(80, shape, {}, (teacher, prepared, NAMES)),
@@ -329,7 +329,8 @@ def alike(found: torch.Tensor, right: torch.Tensor) -> None:
 
 def test_outputs_have_the_shapes_that_objectives_read(teacher, tmp_path):
     rows = texts(6)
-    out = Said(6, teacher.model.shape, kept(teacher, tmp_path).ask_all(NAMES, rows))(np.arange(6), torch.device("cpu"))
+    stored = kept(teacher, tmp_path).ask_all(NAMES, rows["id"], [rows])
+    out = Said(6, teacher.model.shape, stored)(np.arange(6), torch.device("cpu"))
     n = int(teacher.prepare(rows).segments[0].lengths.max())
     assert out.logits.shape == (6, 2) and out.mask.shape == (6, n)
     assert {i: tuple(s.shape) for i, s in out.cls.items()} == {1: (6, 32), 2: (6, 32)}
