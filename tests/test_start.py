@@ -474,7 +474,7 @@ def test_a_chain_of_three(make):
     assert not any(step.todo for step in plan(job) if step.stage in ("teacher", "augment", "train"))
     rows = job.recipe.task.splits["train"]
     for seed in (0, 1):
-        kept = teacher_of(job, "assistant", seed).read("logits", rows.ids)
+        kept = teacher_of(job, "assistant", seed).read("logits", rows["id"])
         assert_allclose(kept, logits(job, "assistant", seed), atol=1e-5)
     assert len(list(Path(job.store, "signals").iterdir())) == 3
     facts = json.loads((folder(job, seed=1) / "training.json").read_text())
