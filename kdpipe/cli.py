@@ -62,6 +62,10 @@ Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="phase.key=value, for example student.train.epochs=3.")
 ]
 Teacher = Annotated[str | None, typer.Option("--teacher", help="A checkpoint with a trained head, asked as it is.")]
+AUDIT = """
+select operator, split, kind, round(similarity, 3) as similarity, dropped, learned_from, held_out from leak_audit
+where list_contains($sets, transfer_set)
+"""
 SCORES = """
 select recipe, role, seed, metric, dev_score, test_score, teacher_rows_asked, non_embedding_parameters, parameters
 from stg_runs
@@ -136,7 +140,8 @@ def ladder(
 ) -> None:
     """Say what labels, the teacher's answers and each operator bring, at one training budget. Goes on where stopped."""
     from kdpipe.compare import compare as run_all
-    from kdpipe.ladder import RUNGS, level, table
+    from kdpipe.contrast import RUNGS
+    from kdpipe.ladder import level, table
     from kdpipe.render import check_form, render
 
     check_form(form)
@@ -145,6 +150,60 @@ def ladder(
     if found.runs:
         print(render(table(jobs, found), form))
     _say_failed(found.failed)
+
+
+@app.command()
+def curve(
+    recipe: RecipeName,
+    task: TaskName = None,
+    store: StorePath = STORE,
+    shares: Annotated[str, typer.Option("--shares", help="Of the rows, up to 1.")] = "0.0625,0.125,0.25,0.5,1",
+    seeds: Annotated[str, typer.Option("--seeds", help="How many (3), or which (0,7,9).")] = "3",
+    overrides: Overrides = None,
+    teacher: Teacher = None,
+    device: Device = "auto",
+    form: Annotated[str, typer.Option("--format", "-f", help="table, csv or json.")] = "table",
+) -> None:
+    """How a recipe's score grows with its transfer set: nested shares of it, at one training budget."""
+    from kdpipe.compare import compare as run_all
+    from kdpipe.render import check_form, render
+    from kdpipe.sizes import steps, table
+
+    check_form(form)
+    try:
+        wanted = [float(share) for share in shares.split(",")]
+    except ValueError:
+        raise UserError(f"--shares: {shares}; numbers above 0 and up to 1, separated by commas, are wanted") from None
+    jobs = steps(_jobs([recipe], task, store, seeds, overrides, teacher, device, False)[0], wanted)
+    found = run_all(jobs)
+    if found.runs:
+        print(render(table(jobs, found), form))
+    _say_failed(found.failed)
+
+
+@app.command()
+def audit(
+    recipe: RecipeName,
+    task: TaskName = None,
+    store: StorePath = STORE,
+    overrides: Overrides = None,
+    teacher: Teacher = None,
+    form: Annotated[str, typer.Option("--format", "-f", help="table, csv or json.")] = "table",
+) -> None:
+    """Rows of a recipe's transfer sets that are, or nearly are, dev or test rows. Makes the sets that are missing."""
+    from kdpipe import phases, warehouse
+    from kdpipe.job import transfer_key
+    from kdpipe.render import check_form, render
+
+    check_form(form)
+    job = _job(recipe, task, store, None, overrides, teacher, "cpu")
+    counts = phases.augment(job).detail
+    sets = [transfer_key(job, phase) for phase in phases.taught(job)]
+    found = warehouse.query(store, AUDIT, {"sets": sets})
+    for name, of in counts.items():
+        typer.echo(f"{name}: {of['rows']:,} rows; dropped {of['dropped_leaks']:,} copies of dev and test rows and "
+                   f"{of['dropped_near']:,} near them; {of['gold_leaks']:,} gold rows are such and stay", err=True)
+    print(render(found, form))
 
 
 @app.command()

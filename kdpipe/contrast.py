@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -14,6 +14,15 @@ from kdpipe.significance import RESAMPLES, Difference, Pairs, Score, System, all
 from kdpipe.store import Store
 from kdpipe.tasks.metrics import METRICS
 
+RUNGS = {  # of the attribution ladder: recipe -> the rung that it is held against
+    "labels_only": None,
+    "teacher_labels": "labels_only",
+    "soft_labels": "teacher_labels",
+    "tang2019_mask": "soft_labels",
+    "tang2019_pos_swap": "soft_labels",
+    "tang2019_ngram": "soft_labels",
+    "tang2019": "soft_labels",
+}
 _SAID = 6  # names in a sentence
 _RUNS = """
 select run, task, task_key, recipe, phase, role, student, array_to_string(operators, '+') as operators, unlabelled_rows,
@@ -138,3 +147,9 @@ def _by_run(found: pa.Table, split: str) -> tuple[np.ndarray, dict[str, np.ndarr
                             "them; run the older one again")
         answers[str(run)] = score[start:end]
     return first[1], answers
+
+
+def rung_below(name: str, there: Collection[str]) -> str | None:
+    """The rung under one, or the next that is there: a score has no classes for a teacher to name."""
+    below = RUNGS[name]
+    return below if below is None or below in there else rung_below(below, there)

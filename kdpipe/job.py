@@ -98,6 +98,7 @@ def _settled(job: Job, phase: Phase) -> dict[str, Any]:
         "states": [job.recipe.named(name).states for name in phase.asks],
         "train": phase.train,
         "max_length": phase.max_length,
+        **({"share": phase.share} if phase.share < 1 else {}),
     }
     return settings
 

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pyarrow as pa
 
 from kdpipe import phases
 from kdpipe.compare import Comparison
-from kdpipe.contrast import of_runs
+from kdpipe.contrast import of_runs, rung_below
 from kdpipe.job import Job, transfer_key
-from kdpipe.schema import Phase
 from kdpipe.settings import Settings
 from kdpipe.transfer import facts
-
-RUNGS = {  # recipe -> the rung that it is held against
-    "labels_only": None,
-    "teacher_labels": "labels_only",
-    "soft_labels": "teacher_labels",
-    "tang2019_mask": "soft_labels",
-    "tang2019_pos_swap": "soft_labels",
-    "tang2019_ngram": "soft_labels",
-    "tang2019": "soft_labels",
-}
 
 
 def level(jobs: Sequence[Job]) -> list[Job]:
@@ -43,31 +33,31 @@ def level(jobs: Sequence[Job]) -> list[Job]:
 
 
 def rows_of(job: Job) -> int:
-    """How many rows the student learns from in an epoch."""
-    if not job.recipe.final.asks:
-        return len(job.recipe.task.splits["train"])
-    return facts(job.place, transfer_key(job, job.recipe.final))["counts"]["rows"]
-
-
-def _below(name: str, there: Collection[str]) -> str | None:
-    """The rung under one, or the next that is there: a score has no classes for a teacher to name."""
-    below = RUNGS[name]
-    return below if below is None or below in there else _below(below, there)
+    """How many rows the student learns from in an epoch; of a share of them, about."""
+    final = job.recipe.final
+    if not final.asks:
+        rows = len(job.recipe.task.splits["train"])
+    else:
+        rows = facts(job.place, transfer_key(job, final))["counts"]["rows"]
+    return max(1, round(rows * final.share))
 
 
 def _with(job: Job, said: dict[str, int]) -> Job:
-    def trained(phase: Phase) -> Phase:
-        return phase.model_copy(update={"train": {**phase.train, **said}})
+    return with_final(job, {"train": {**job.recipe.final.train, **said}})
 
+
+def with_final(job: Job, said: dict[str, Any], name: str | None = None) -> Job:
+    """The job with other settings of its last phase, and another name where one is given."""
     *earlier, final = job.recipe.phase
-    return replace(job, recipe=job.recipe.model_copy(update={"phase": (*earlier, trained(final))}))
+    changed = {"phase": (*earlier, final.model_copy(update=said)), "name": name or job.recipe.name}
+    return replace(job, recipe=job.recipe.model_copy(update=changed))
 
 
 def table(jobs: Sequence[Job], found: Comparison, split: str = "dev") -> pa.Table:
     """One row per rung: its score, what it saw, and its gain over the rung that it is held against, each with its 95%
     interval; gains are Holm-corrected together (kdpipe.significance)."""
     jobs = [job for job in jobs if job.recipe.name in found.runs]
-    pairs = [(name, below) for name in found.runs if (below := _below(name, found.runs))]
+    pairs = [(name, below) for name in found.runs if (below := rung_below(name, found.runs))]
     metric = jobs[0].recipe.task.metrics[0]
     scores, differences = of_runs(jobs[0].place, found.runs, split, metric, pairs)
     by_name, gains = {s.name: s for s in scores}, {d.first: d for d in differences}

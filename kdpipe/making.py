@@ -15,6 +15,7 @@ import pyarrow as pa
 from kdpipe.augment import Operator
 from kdpipe.augment._tokens import Tokenised
 from kdpipe.idset import IdSet, halves
+from kdpipe.leaks import Audit
 from kdpipe.store import Store
 from kdpipe.types import Round
 from kdpipe.workers import in_order
@@ -26,18 +27,21 @@ _EXHAUSTED = 0.001  # with target_rows: a copy that adds less than this share of
 
 @dataclass
 class Intake:
-    """The gate of a transfer set: lets a text in once, keeps held-out texts out, counts both, writes parts.
+    """The gate of a transfer set: lets a text in once, keeps held-out texts and what is near them out, counts all of
+    these, writes parts.
 
     Holds 16 bytes for each row let in, in a table at most 60% full, and the rows of one part.
     """
 
     store: Store
     folder: str
+    audit: Audit
     seen: IdSet = field(default_factory=IdSet)
     held_out: IdSet = field(default_factory=IdSet)
     operators: Counter[str] = field(default_factory=Counter)  # rows by lineage
     dropped_duplicates: int = 0
     dropped_leaks: int = 0
+    dropped_near: int = 0
     parts: list[str] = field(default_factory=list)
     _behind: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
     _writing: Future[str] | None = None  # the part that is encoded and flushed while the next one is made
@@ -65,8 +69,13 @@ class Intake:
         kept, leaks = int(new.sum()), int(self.held_out.has(ids[~new]).sum())
         self.dropped_leaks += leaks
         self.dropped_duplicates += len(rows) - kept - leaks
-        self.write(rows if kept == len(rows) else rows.filter(pa.array(new)))
-        return kept
+        if leaks:
+            self.audit.copies(rows)
+        rows = rows if kept == len(rows) else rows.filter(pa.array(new))
+        near = self.audit.near_ones(rows)
+        self.dropped_near += int(near.sum())
+        self.write(rows.filter(pa.array(~near)) if near.any() else rows)
+        return kept - int(near.sum())
 
     def write(self, rows: pa.Table) -> None:
         """Let rows in unasked."""

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field
 
 from kdpipe import catalog
+from kdpipe.leaks import LEAST, NEAR
 from kdpipe.types import Round, Task
 
 
@@ -57,7 +58,9 @@ class Phase(BaseModel):
     augment: tuple[APart, ...] = ()
     unlabelled: tuple[str, ...] = ()
     augment_seed: Seed = 0
+    near: Annotated[float, Field(ge=LEAST, le=1)] | Literal[False] = NEAR  # to dev or test: rows that are kept out
     tagger: str = "kdpipe"
+    share: Annotated[float, Field(gt=0, le=1)] = 1.0  # of its rows that it learns from; larger shares hold smaller ones
     loss: Annotated[tuple[APart, ...], Field(min_length=1)] = (Part(name="hard"),)
     train: dict[str, Any] = Field(default_factory=dict)
     # a phase with a seed of its own is trained once and shared by all seeds of the recipe
@@ -118,4 +121,5 @@ def transfer_settings(phase: Phase) -> dict[str, Any]:
         "seed": phase.augment_seed,
         "where": Round(),
         "tagger": phase.tagger,
+        "near": phase.near,
     }

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from kdpipe.types import ID, NEIGHBOURS, PREDICTIONS, TRANSFER
+from kdpipe.types import ID, LEAKS, NEIGHBOURS, PREDICTIONS, TRANSFER
 
 _TYPES = {
     ID: "blob",
     pa.string(): "varchar",
+    pa.bool_(): "boolean",
     pa.int32(): "integer",
     pa.float32(): "float",
     pa.float64(): "double",
@@ -135,5 +136,6 @@ SOURCES: dict[str, Source] = {
     "transfer": Parts("transfer/*/part-*.parquet", _columns(TRANSFER), ("set",)),
     "signals": Parts("signals/*/signal=logits/part-*.parquet", {"id": "blob", "values": "float[]"}, ("teacher",)),
     "predictions": Parts("predictions/*/*/part-*.parquet", _columns(PREDICTIONS), ("run", "split")),
+    "leaks": Parts("leaks/*/part-*.parquet", _columns(LEAKS), ("set",)),
     "neighbours": Parts("neighbours/*/part-*.parquet", _columns(NEIGHBOURS), ("task",)),
 }

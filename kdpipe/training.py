@@ -169,11 +169,11 @@ def _is_large(model: Mapping[str, Any]) -> bool:
 
 
 def _rows(job: Job, phase: Phase) -> Rows:
-    """What a phase learns from: its transfer set, or the gold rows where no teacher is asked."""
+    """What a phase learns from: its share of its transfer set, or of the gold rows where no teacher is asked."""
     if not phase.asks:
-        return rows_of(job.recipe.task.splits["train"])
+        return rows_of(job.recipe.task.splits["train"]).some(phase.share)
     transfer_set(job, phase)
-    return read_rows(job.place, transfer_key(job, phase))
+    return read_rows(job.place, transfer_key(job, phase)).some(phase.share)
 
 
 def _teacher(job: Job, phase: Phase, seed: int, rows: Rows) -> tuple[Said | None, int]:

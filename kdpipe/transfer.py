@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from os import PathLike
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +25,7 @@ from kdpipe.augment._spacy import SHIPPED, fingerprint
 from kdpipe.augment._tokens import Tokenised
 from kdpipe.errors import UserError, did_you_mean
 from kdpipe.idset import halves
+from kdpipe.leaks import LEAST, NEAR, Audit
 from kdpipe.making import Intake, goal, make_all
 from kdpipe.progress import bar
 from kdpipe.store import Store
@@ -43,41 +45,53 @@ Source = pa.Table | str | PathLike  # unlabelled text: rows of schema ROWS, or a
 
 
 def key(task: Task, operators: Specs = (), unlabelled: Sequence[Source] = (), seed: int = 0,
-        where: Round = FIRST, tagger: str = SHIPPED) -> str:
+        where: Round = FIRST, tagger: str = SHIPPED, near: float | Literal[False] = NEAR) -> str:
     """The key of the set that `build` would make. Reads the task's ids and the bytes of unlabelled files, no more.
 
-    Without operators neither seed, round nor tagger matter. Raises UserError as `build` does for its settings.
+    Without operators neither seed, round nor tagger matter, and without rows besides gold ones `near` does not.
+    Raises UserError as `build` does for its settings.
     """
+    _check_near(near)
     settings = _settings(operators, operators_of(operators))
     drawn = [seed, where.index, fingerprint(tagger)] if operators else []
-    return content_key("transfer", FORMAT, task.key(), settings, drawn, _content(unlabelled))
+    kept_out = (near,) if operators or unlabelled else ()
+    return content_key("transfer", FORMAT, task.key(), settings, drawn, _content(unlabelled), *kept_out)
 
 
 def build(store: Store, task: Task, operators: Specs = (), unlabelled: Sequence[Source] = (), seed: int = 0,
-          where: Round = FIRST, tagger: str = SHIPPED, workers: int | None = None) -> str:
+          where: Round = FIRST, tagger: str = SHIPPED, near: float | Literal[False] = NEAR,
+          workers: int | None = None) -> str:
     """Make a transfer set, unless the store has it whole; its key.
 
     Gold rows stay as they are. Of the others, those with the exact text of a dev or test row (as it stands, or with
-    its words joined by spaces) and those that are already in the set are dropped and counted.
+    its words joined by spaces), those that are near one (kdpipe.leaks) and those that are already in the set are
+    dropped and counted. All that is a copy of a dev or test row or near one, gold rows too, is listed beside the set.
+    near: the similarity from which rows are near, from 0.5 to 1; False: copies alone are looked for.
     workers: processes; by default one, and one for each core where there is much to make.
     Raises UserError: unknown operator, argument, preset or tagger; a number out of its bounds; a missing or
     unreadable file; unlabelled single texts for a task of pairs, or the reverse.
     """
-    set_key = key(task, operators, unlabelled, seed, where, tagger)
+    set_key = key(task, operators, unlabelled, seed, where, tagger, near)
     folder = store.transfer(set_key)
     if store.is_complete(folder):
         return set_key
     made_by, gold = operators_of(operators), _sorted(task.splits["train"])
-    intake = Intake(store, folder)
+    held_out = {name: rows for name, rows in task.splits.items() if name != "train" and len(rows)}
+    intake = Intake(store, folder, Audit(held_out, near or None))
     intake.seen.add(halves(gold["id"]))
-    for rows in _held_out(task):
-        intake.hold_out(halves(rows["id"]))
-    intake.write(_lineage(gold, "gold"))
+    _hold_out(intake, [halves(rows["id"]) for rows in held_out.values()])
+    known = _lineage(gold, "gold")
+    intake.audit.copies(known, dropped=False)
+    intake.audit.near_ones(known, dropped=False)
+    intake.write(known)
     for source in unlabelled:
         intake.take(_lineage(_sorted(_unlabelled(source, task)), "unlabelled"))
     if made_by:
-        _make(store, task, gold, made_by, replace(where, seed=seed), tagger, workers, intake)
+        _make(store, list(held_out.values()), gold, made_by, replace(where, seed=seed), tagger, workers, intake)
     intake.close()
+    listed = intake.audit.table()
+    if len(listed):
+        store.write_part(store.leaks(set_key), listed)
     store.finish(folder, intake.parts, {
         "task": task.name,
         "task_key": task.key(),
@@ -85,6 +99,7 @@ def build(store: Store, task: Task, operators: Specs = (), unlabelled: Sequence[
         "seed": seed,
         "round": where.index,
         "tagger": {"name": tagger, "fingerprint": fingerprint(tagger)} if made_by else None,
+        "near": near,
         "counts": _counts(intake),
     })
     return set_key
@@ -107,6 +122,14 @@ class Rows:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def some(self, share: float) -> Rows:
+        """About this share of the rows: those whose ids, which are hashes, are low. A larger share holds a smaller."""
+        if share == 1:
+            return self
+        keep = _low(self.ids, share)
+        return Rows(self.ids.filter(pa.array(keep)), self.labels[keep],
+                    _Again(lambda: (part.filter(pa.array(_low(part["id"], share))) for part in self.parts)))
+
     @property
     def texts(self) -> Iterable[pa.Array]:
         """Every text_a and text_b, in arrays of any length; may be iterated over again."""
@@ -121,6 +144,10 @@ class _Again(Iterable):
 
     def __iter__(self) -> Iterator:
         return self.begin()
+
+
+def _low(ids: pa.ChunkedArray, share: float) -> np.ndarray:
+    return halves(ids)[:, 1] < np.uint64(int(share * 2**64))
 
 
 def _texts(rows: pa.Table) -> list[pa.Array]:
@@ -165,11 +192,18 @@ def _counts(intake: Intake) -> dict[str, object]:
         "made": made,
         "dropped_duplicates": intake.dropped_duplicates,
         "dropped_leaks": intake.dropped_leaks,
+        "dropped_near": intake.dropped_near,
+        "gold_leaks": sum(not dropped for dropped in intake.audit.table()["dropped"].to_pylist()),
         "rows": intake.operators.total(),
     }
 
 
 # ---- settings
+
+
+def _check_near(near: float | Literal[False]) -> None:
+    if near is not False and not LEAST <= near <= 1:
+        raise UserError(f"near: {near!r}; allowed: a similarity from {LEAST} to 1, or false")
 
 
 def _settings(specs: Specs, operators: list[Operator]) -> list[dict[str, object]]:
@@ -209,8 +243,12 @@ def _sorted(rows: pa.Table) -> pa.Table:
     return rows.select(ROWS.names).take(pa.array(np.lexsort((labels, ids[:, 1], ids[:, 0]))))
 
 
-def _held_out(task: Task) -> list[pa.Table]:
-    return [rows for name, rows in task.splits.items() if name != "train" and len(rows)]
+def _hold_out(intake: Intake, ids: list[np.ndarray]) -> None:
+    """Ids of all rows held out, split by split, in one form of their texts."""
+    for of_split in ids:
+        intake.hold_out(of_split)
+    if ids:
+        intake.audit.hold_out(np.concatenate(ids))
 
 
 def _unlabelled(source: Source, task: Task) -> pa.Table:
@@ -252,12 +290,11 @@ def _lineage(rows: pa.Table, operator: str) -> pa.Table:
 # ---- rows that are made
 
 
-def _make(store: Store, task: Task, gold: pa.Table, operators: list[Operator], where: Round, tagger: str,
+def _make(store: Store, held_out: list[pa.Table], gold: pa.Table, operators: list[Operator], where: Round, tagger: str,
           workers: int | None, intake: Intake) -> None:
     tokens = _fit(store, gold, operators, tagger, workers)
     intake.seen.add(_joined_ids(tokens))
-    for rows in _held_out(task):
-        intake.hold_out(_joined_ids(split_rows(rows, tagger)))
+    _hold_out(intake, [_joined_ids(split_rows(rows, tagger)) for rows in held_out])
     total = sum(goal(operator, len(tokens)) for operator in operators)
     intake.seen.reserve(total // 2)  # the share that comes in at the least, as a rule
     if workers is None:

@@ -66,6 +66,22 @@ NEIGHBOURS = pa.schema(
     ]
 )
 
+# Rows that are, or nearly are, rows of dev or test (kdpipe.leaks), and whether they were kept out of a transfer set.
+LEAKS = pa.schema(
+    [
+        pa.field("id", ID, nullable=False),
+        pa.field("text_a", pa.string(), nullable=False),
+        pa.field("text_b", pa.string()),
+        pa.field("operator", pa.string(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("held_out", ID, nullable=False),
+        pa.field("held_out_a", pa.string(), nullable=False),
+        pa.field("held_out_b", pa.string()),
+        pa.field("similarity", pa.float32(), nullable=False),
+        pa.field("dropped", pa.bool_(), nullable=False),
+    ]
+)
+
 MASK = "[MASK]"  # how a masked word stands in a made row, whatever the tokenizer of a model calls it
 
 

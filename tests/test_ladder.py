@@ -4,8 +4,9 @@ import pytest
 
 from kdpipe import predictions, recipe
 from kdpipe.compare import compare
+from kdpipe.contrast import RUNGS
 from kdpipe.job import Job
-from kdpipe.ladder import RUNGS, level, rows_of, table
+from kdpipe.ladder import level, rows_of, table
 from kdpipe.settings import Settings
 from tests import tiny
 from tests.contracts.test_recipes import reduced

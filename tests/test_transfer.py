@@ -11,8 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from kdpipe import making, transfer
+from kdpipe import making, transfer, warehouse
 from kdpipe.errors import UserError
+from kdpipe.leaks import Audit
 from kdpipe.store import Store
 from kdpipe.types import MASK, ROWS, TRANSFER, Round, Task, row_ids
 
@@ -66,6 +67,7 @@ def test_without_operators_the_set_is_gold(store):
         ("a", 0), ("a", 1), ("a", 1), ("b", 0)]
     assert set(table["operator"].to_pylist()) == {"gold"} and table["source"].equals(table["id"])
     assert counts(store, key) == {"gold": 4, "unlabelled": 0, "made": {}, "dropped_duplicates": 0, "dropped_leaks": 0,
+                                  "dropped_near": 0, "gold_leaks": 0,
                                   "rows": 4}
 
 
@@ -176,6 +178,7 @@ def test_unlabelled_text_joins_without_labels(store, tmp_path):
     assert sorted(row["text_a"] for row in extra) == ["new one", "new two"]
     assert all(row["label"] is None and row["source"] == row["id"] for row in extra)
     assert counts(store, key) == {"gold": 1, "unlabelled": 2, "made": {}, "dropped_duplicates": 2, "dropped_leaks": 1,
+                                  "dropped_near": 0, "gold_leaks": 0,
                                   "rows": 3}
 
 
@@ -284,13 +287,40 @@ def test_it_stops_when_copies_add_nothing_new(store):
 
 
 def test_parts_hold_at_most_so_many_rows(store):
-    intake = making.Intake(store, store.transfer("x"))
+    intake = making.Intake(store, store.transfer("x"), Audit({}))
     n = making.PART_ROWS + 10
     table = transfer.read(store, transfer.build(store, task(rows([f"t {i}" for i in range(n)]))))
     intake.write(table)
     intake.take(table)
     intake.close()
     assert [len(store.read_part(part)) for part in intake.parts] == [making.PART_ROWS, making.PART_ROWS, 20]
+
+
+# ---- leaks
+
+LONG = "this is one of the very best films that i have seen in all of the last ten years"
+
+
+def test_near_copies_of_dev_rows_are_dropped_counted_and_listed(store, tmp_path):
+    near = "This is one of the very best films that I have seen in all of the last ten YEARS!"
+    lines = tmp_path / "more.txt"
+    lines.write_text(f"{near}\n{LONG.replace('ten', 'two')}\n{LONG}\nthis is quite another text\n")
+    films = task(rows(["a gold row", LONG.replace("best", "worst")]), dev=rows([LONG]), test=rows(["a gold, row"]))
+    key = transfer.build(store, films, unlabelled=[lines])
+    assert transfer.read(store, key)["text_a"].to_pylist()[2:] == ["this is quite another text"]
+    assert {name: counts(store, key)[name] for name in ("dropped_leaks", "dropped_near", "gold_leaks")} == {
+        "dropped_leaks": 1, "dropped_near": 2, "gold_leaks": 2}
+    found = warehouse.query(store, "select learned_from, split, kind, dropped, held_out from leak_audit")
+    assert {tuple(r.values()) for r in found.to_pylist()} == {
+        (LONG, "dev", "copy", True, LONG), (near, "dev", "copy", True, LONG),
+        ("a gold row", "test", "copy", False, "a gold, row"), (LONG.replace("ten", "two"), "dev", "near", True, LONG),
+        (LONG.replace("best", "worst"), "dev", "near", False, LONG),
+    }
+    asked = "select similarity from leak_audit where learned_from like '%two%'"
+    [two] = warehouse.query(store, asked)["similarity"].to_pylist()
+    assert two == pytest.approx((16 + 15) / (18 + 19))  # of 17 words and 17 pairs one and two are others
+    all_in = transfer.read(store, transfer.build(store, films, unlabelled=[lines], near=False))
+    assert len(all_in) == 5 and LONG not in all_in["text_a"].to_pylist()
 
 
 # ---- mistakes

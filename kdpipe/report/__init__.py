@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from kdpipe import warehouse
-from kdpipe.contrast import groups_of, in_words, of_runs
+from kdpipe.contrast import RUNGS, groups_of, in_words, of_runs, rung_below
 from kdpipe.errors import UserError
 from kdpipe.significance import Difference, Score
 from kdpipe.store import Store
@@ -66,7 +66,8 @@ def _chapter(store: Store | str, names: Sequence[str], task: str, split: str) ->
         "board": _board(scores, differences, about), "chosen": chosen, "run": run,
         "pictures": [picture for picture in (
             _intervals(scores, first["metric"]), *_costs(scores, about, first["metric"]),
-            _curves(store, groups, students or scores, first["metric"])) if picture],
+            _curves(store, groups, students or scores, first["metric"]), _sizes(store, task, first["metric"]),
+            _ladder(store, groups, split, first["metric"])) if picture],
         "inside": [picture for picture in (_confusion(store, run, split), _reliability(store, run, split)) if picture],
         "errors": _errors(store, run, split),
     }
@@ -137,6 +138,37 @@ def _curves(store: Store | str, groups: dict[str, list[str]], scores: Sequence[S
         return None
     return Picture(pictures.curves(lines, metric), f"loss and dev {metric} by epoch, the first seed of each",
                    ("name", "epoch", "loss", f"dev {metric}"), [(n, *p) for n, points in lines.items() for p in points])
+
+
+def _sizes(store: Store | str, task: str, metric: str) -> Picture | None:
+    """Scores over shares of a transfer set, of the recipes that `kdpipe curve` was run with."""
+    from kdpipe.report import pictures
+
+    sql = "select recipe, share, dev_mean, coalesce(dev_sd, 0) as dev_sd from size_curves where task = ? order by share"
+    lines: dict[str, list[tuple[float, float, float]]] = {}
+    for row in warehouse.query(store, sql, [task]).to_pylist():
+        lines.setdefault(row["recipe"], []).append((row["share"], row["dev_mean"], row["dev_sd"]))
+    if not lines:
+        return None
+    return Picture(pictures.over_share(lines, metric), f"dev {metric} by the share of the transfer set that students "
+                   "learned from, with the standard deviation over seeds; all see as many rows",
+                   ("name", "share", f"dev {metric}", "sd"), [(n, *p) for n, points in lines.items() for p in points])
+
+
+def _ladder(store: Store | str, groups: dict[str, list[str]], split: str, metric: str) -> Picture | None:
+    """What each rung of the ladder brings, where two or more of its recipes are there."""
+    from kdpipe.report import pictures
+
+    rungs = {name: groups[name] for name in RUNGS if name in groups}
+    pairs = [(name, below) for name in rungs if (below := rung_below(name, rungs)) in rungs]
+    if not pairs:
+        return None
+    _, found = of_runs(store, rungs, split, metric, pairs)
+    columns = [[f"{d.first} over {d.second}" for d in found], *([getattr(d, key) for d in found]
+                                                                for key in ("value", "low", "high"))]
+    return Picture(pictures.intervals(*columns, f"gain in {metric}"), f"gain in {split} {metric} of each rung of the "
+                   "ladder over the one below; `kdpipe ladder` trains them at one budget",
+                   ("rung", "gain", "low", "high"), list(zip(*columns, strict=True)))
 
 
 def _confusion(store: Store | str, run: str, split: str) -> Picture | None:

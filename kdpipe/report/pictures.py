@@ -93,6 +93,22 @@ def curves(lines: Mapping[str, Sequence[tuple[int, float, float | None]]], metri
 
 
 @_svg
+def over_share(lines: Mapping[str, Sequence[tuple[float, float, float]]], metric: str) -> Figure:
+    """Scores over shares of the rows, doubling steps as wide as each other. lines: name -> (share, mean, sd)."""
+    figure, axes = _figure(6, 3.6)
+    for colour, (name, points) in zip(COLOURS, lines.items(), strict=False):
+        share, mean, sd = zip(*points, strict=True)
+        axes.errorbar(share, mean, sd, color=colour, marker="o", capsize=3, label=name)
+    axes.set_xscale("log", base=2)
+    ticks = sorted({share for points in lines.values() for share, _, _ in points})
+    axes.set_xticks(ticks, [f"{share:.3g}" for share in ticks])
+    axes.set_xlabel("share of the transfer set")
+    axes.set_ylabel(f"dev {metric}")
+    axes.legend(fontsize=8)
+    return figure
+
+
+@_svg
 def confusion(labels: Sequence[str], shares: np.ndarray) -> Figure:
     """Shares of each class's rows [C, C] by answer."""
     side = 1.6 + 0.38 * len(labels)

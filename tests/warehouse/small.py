@@ -4,7 +4,7 @@ import math
 
 import pyarrow as pa
 
-from kdpipe.types import NEIGHBOURS, PREDICTIONS, TRANSFER, row_ids
+from kdpipe.types import LEAKS, NEIGHBOURS, PREDICTIONS, TRANSFER, row_ids
 
 NOT_GOOD, FAMILY, NEVER, LOVELY = "not a good film", "a fine day out with all of the family", "never again", "lovely"
 AWFUL, FINE = "an awful film", "what a fine film"
@@ -198,6 +198,13 @@ def fill(store):
         for rank, text, similarity in ((1, GOOD_FILM, 0.8), (2, BAD_FILM, 0.5))
     ]
     store.write_part(store.neighbours("k1"), pa.Table.from_pylist(neighbours, schema=NEIGHBOURS))
+    leaked = [
+        {"id": row_id(text), "text_a": text, "operator": operator, "split": "dev", "held_out": row_id(held_out),
+         "held_out_a": held_out, "similarity": similarity, "dropped": operator != "gold"}
+        for text, operator, held_out, similarity in (
+            (LOVELY, "mask", LOVELY, 1.0), ("Not a good film, Joe", "gold", NOT_GOOD, 0.875))
+    ]  # fmt: skip
+    store.write_part(store.leaks("ts"), pa.Table.from_pylist(leaked, schema=LEAKS))
 
     close = {
         "task": "close", "task_key": "k2", "kind": "regression", "labels": [], "metric": "pearson", "transfer": None,

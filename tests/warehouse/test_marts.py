@@ -265,3 +265,23 @@ def test_teacher_sure_student_unsure(tmp_path):
 def test_every_mart_has_a_worked_example():
     examples = [name for name in globals() if name.startswith("test_")]
     assert [mart for mart in MARTS if not any(name.startswith(f"test_{mart}") for name in examples)] == []
+
+
+def test_leak_audit_lists_rows_with_what_they_copy(small_store):
+    found = rows(small_store, "select * exclude (id, held_out_id) from leak_audit")
+    assert [tuple(r.values()) for r in found] == [
+        ("ts", "mask", "dev", "copy", 1.0, True, LOVELY, LOVELY),
+        ("ts", "gold", "dev", "near", 0.875, False, "Not a good film, Joe", NOT_GOOD),
+    ]
+    assert rows(small_store, "select id, held_out_id from leak_audit")[1] == {
+        "id": row_id("Not a good film, Joe"), "held_out_id": row_id(NOT_GOOD)}
+
+
+def test_size_curves_put_shares_of_a_recipe_together(small_store):
+    assert rows(small_store, "size_curves") == []
+    shares = {"phases": [{"share": 1.0}, {"share": 0.25}]}
+    for seed in (0, 1):
+        add_run(small_store, f"few-{seed}", classified((NEVER, "bad", "bad", 0.9, 0)), recipe="tang2019-0.25",
+                seed=seed, settings=shares, dev_score=0.5 + seed / 4, test_score=None)
+    found = rows(small_store, "select recipe, share, seeds, dev_mean from size_curves")
+    assert [tuple(r.values()) for r in found] == [("tang2019", 0.25, 2, 0.625), ("tang2019", 1.0, 2, 0.625)]

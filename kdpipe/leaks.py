@@ -1,0 +1,281 @@
+"""Leaks: rows to learn from that are nearly rows of dev or test.
+
+How near two texts are is the Jaccard similarity of their shingles: the words of a text and the pairs of neighbouring
+words, without case and punctuation (Broder 1997; 0.8 as in Lee et al. 2022, arXiv:2107.06499, who count longer
+shingles in longer texts). Nearly all of millions of made rows share too little with every held-out row of their
+length, which arrays tell at once; the others are looked up by MinHash, and what that finds is counted exactly.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import xxhash
+
+from kdpipe.idset import Places, halves
+from kdpipe.types import LEAKS
+
+if TYPE_CHECKING:
+    from datasketch import MinHash, MinHashLSH
+
+NEAR = 0.8
+LEAST = 0.5  # texts below it are not near, and MinHash would have to name half of all rows
+_BANDS, _BAND = 32, 4  # of 128 permutations: overlooks a similarity of 0.8 once in 10^7, one of 0.6 once in 100
+_BITS = 24  # of the slots for held-out shingles by length: 16 MB
+_KEY = 43  # bits of a shingle's number, so that it fits into a word with the row that has it
+_REMEMBERED = 2**20  # stretches of text whose words are known
+_NO_WORD = re.compile(r"[\W_]+")
+_TOLERANCE = 1e-9
+
+
+class Audit:
+    """Lists the rows of a transfer set that are, or nearly are, rows of dev or test.
+
+    near: the similarity from which rows are near; None: only exact copies are looked for.
+    """
+
+    def __init__(self, splits: Mapping[str, pa.Table], near: float | None = NEAR):
+        tables = [rows.select(["id", "text_a", "text_b"]).append_column("split", pa.repeat(name, len(rows)))
+                  for name, rows in splits.items()]
+        self.held_out = pa.concat_tables(tables).combine_chunks() if tables else pa.table({"id": []})
+        self.near = HeldOut(self.held_out, near) if near is not None and len(self.held_out) else None
+        self.listed: dict[bytes, pa.Table] = {}
+        self._exact: list[Places] = []
+
+    def hold_out(self, ids: np.ndarray) -> None:
+        """Ids uint64 [n, 2] of all rows held out, in one form of their texts: an equal row is a copy."""
+        self._exact.append(Places(ids))
+
+    def near_ones(self, rows: pa.Table, dropped: bool = True) -> np.ndarray:
+        """Rows of schema TRANSFER -> whether each is near one that is held out, which is listed: bool [n]."""
+        is_near = np.zeros(len(rows), bool)
+        if self.near is not None:
+            found = self.near.find(rows)
+            is_near[found.rows] = True
+            self._list(rows, found, dropped)
+        return is_near
+
+    def copies(self, rows: pa.Table, dropped: bool = True) -> None:
+        """List those of the rows that are copies."""
+        ids = halves(rows["id"])
+        place = np.full(len(ids), -1)
+        for places in self._exact:
+            place = np.maximum(place, places.find(ids))
+        at = np.flatnonzero(place >= 0)
+        self._list(rows, Found(at, place[at], np.ones(len(at), np.float32)), dropped)
+
+    def table(self) -> pa.Table:
+        """What was listed, schema LEAKS, each row once, by id."""
+        return pa.concat_tables([LEAKS.empty_table(), *(self.listed[key] for key in sorted(self.listed))])
+
+    def _list(self, rows: pa.Table, found: Found, dropped: bool) -> None:
+        for row, nearest, similarity in zip(found.rows.tolist(), found.nearest.tolist(), found.similarity, strict=True):
+            mine, other = rows.slice(row, 1).to_pylist()[0], self.held_out.slice(nearest, 1).to_pylist()[0]
+            self.listed.setdefault(mine["id"], pa.table([[value] for value in (
+                mine["id"], mine["text_a"], mine["text_b"], mine["operator"], other["split"], other["id"],
+                other["text_a"], other["text_b"], similarity, dropped)], schema=LEAKS))
+
+
+@dataclass(frozen=True)
+class Found:
+    """Rows that are near a held-out one: their places, the nearest row's place among those held out, the similarity."""
+
+    rows: np.ndarray  # int64 [m], rising
+    nearest: np.ndarray  # int64 [m]
+    similarity: np.ndarray  # float32 [m]
+
+
+@dataclass
+class HeldOut:
+    """Rows that must not be learnt from (text_a, text_b), and how near another row must not come: in [0.5, 1]."""
+
+    rows: pa.Table
+    near: float = NEAR
+    _codes: dict[str, int] = field(default_factory=dict)  # of the words that are held out
+    _words: dict[str, list[int]] = field(default_factory=dict)  # stretch of text -> codes of its words
+    _all_known: bool = False
+
+    def find(self, rows: pa.Table) -> Found:
+        """Rows with text_a and text_b -> those that are near, each with the nearest, the first of equally near ones."""
+        sets, n = self._sets, len(rows)  # the sets before all else: they name the words
+        row, key = self._shingles(rows)
+        likely = self._shares_some(row, key, n)
+        row, key = _distinct(row[likely[row]], key[likely[row]])
+        likely = self._shares_enough(row, key, n)
+        asked = zip(likely, _sets(likely, row, key), strict=True)
+        found = [(i, *self._nearest(shingles, sets)) for i, shingles in asked]
+        near = [each for each in found if each[2] >= self.near - _TOLERANCE]
+        columns = zip(*near, strict=True) if near else ((), (), ())
+        return Found(*map(np.array, columns, (np.int64, np.int64, np.float32)))
+
+    def _shares_some(self, row: np.ndarray, key: np.ndarray, n: int) -> np.ndarray:
+        """Whether each row may have enough shingles of held-out rows of about its length: bool [n].
+
+        A shingle that stands twice in a row counts once in the end. So twice as many foreign ones are let through, and
+        rows of up to twice the length; only a row that says most of its words twice is passed over.
+        """
+        size = np.bincount(row, minlength=n)
+        there = self._some[_slot(key, _about(size)[row])]
+        foreign = size - np.bincount(row[there], minlength=n)
+        return (foreign <= 2 * (1 - self.near) * size + _TOLERANCE) & (size > 0)
+
+    def _shares_enough(self, row: np.ndarray, key: np.ndarray, n: int) -> np.ndarray:
+        """The rows that have enough shingles of held-out rows whose length suits theirs."""
+        size = np.bincount(row, minlength=n)
+        shared = np.bincount(row[self._suits[_slot(key, size[row])]], minlength=n)
+        return np.flatnonzero((shared >= self.near * size - _TOLERANCE) & (size > 0))
+
+    def _nearest(self, shingles: frozenset[int], sets: list[frozenset[int]]) -> tuple[int, float]:
+        best = (0.0, 0)
+        for i in self._index.query(_minhash(shingles)):
+            best = max(best, (len(shingles & sets[i]) / len(shingles | sets[i]), -i))
+        return -best[1], best[0]
+
+    # ---- what is held out, in forms that can be asked
+
+    @cached_property
+    def _sets(self) -> list[frozenset[int]]:
+        """The shingles of each held-out row."""
+        found = _sets(np.arange(len(self.rows)), *_distinct(*self._shingles(self.rows)))
+        self._all_known = True
+        return found
+
+    @cached_property
+    def _some(self) -> np.ndarray:
+        """Whether a held-out row has a shingle, and may suit a row that has about n with the repeated ones: by slot."""
+        return self._marked(lambda size: np.unique(_about(np.arange(_least(size, self.near),
+                                                                   2 * _most(size, self.near) + 1))))
+
+    @cached_property
+    def _suits(self) -> np.ndarray:
+        """Whether a held-out row has a shingle and suits a row of n different ones: bool by slot."""
+        return self._marked(lambda size: np.arange(_least(size, self.near), _most(size, self.near) + 1))
+
+    def _marked(self, lengths: Callable[[int], np.ndarray]) -> np.ndarray:
+        table = np.zeros(1 << _BITS, bool)
+        for shingles in self._sets:
+            keys = np.fromiter(shingles, np.uint64, len(shingles))
+            table[_slot(keys[:, None], lengths(len(keys)))] = True
+        return table
+
+    @cached_property
+    def _index(self) -> MinHashLSH:
+        from datasketch import MinHashLSH
+
+        index = MinHashLSH(num_perm=_BANDS * _BAND, params=(_BANDS, _BAND))
+        for i, shingles in enumerate(self._sets):
+            if shingles:
+                index.insert(i, _minhash(shingles), check_duplication=False)
+        return index
+
+    # ---- texts to shingles
+
+    def _shingles(self, rows: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+        """The row and the number of all words and pairs of neighbours: int64 [m], uint64 [m]."""
+        places, keys = [np.empty(0, np.int64)], [np.empty(0, np.uint64)]
+        for segment, name in enumerate(("text_a", "text_b")):
+            if rows[name].null_count == len(rows):
+                continue
+            row, word = self._coded(pc.fill_null(rows[name], ""))
+            pair = np.flatnonzero(row[1:] == row[:-1])
+            places += [row, row[pair]]
+            keys += [_key(word, np.zeros_like(word), segment), _key(word[pair], word[pair + 1], segment)]
+        return np.concatenate(places), np.concatenate(keys)
+
+    def _coded(self, texts: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+        """The row and the code of every word: int64 [m] twice."""
+        stretches = pc.utf8_split_whitespace(texts.combine_chunks())
+        coded = stretches.flatten().dictionary_encode()
+        known = [self._look_up(stretch) for stretch in coded.dictionary.to_pylist()]
+        lengths = np.fromiter(map(len, known), np.int64, len(known))
+        starts = np.cumsum(lengths) - lengths
+        flat = np.fromiter((code for codes in known for code in codes), np.int64)
+        index = coded.indices.to_numpy()
+        each = lengths[index]
+        inside = np.arange(each.sum()) - np.repeat(np.cumsum(each) - each, each)
+        row = np.repeat(np.arange(len(stretches)), pc.list_value_length(stretches).to_numpy())
+        return np.repeat(row, each), flat[np.repeat(starts[index], each) + inside]
+
+    def _look_up(self, stretch: str) -> list[int]:
+        codes = self._words.get(stretch)
+        if codes is None:
+            codes = [self._code(word) for word in _NO_WORD.split(stretch.lower()) if word]
+            if len(self._words) < _REMEMBERED:
+                self._words[stretch] = codes
+        return codes
+
+    def _code(self, word: str) -> int:
+        """1 and up for a word that is held out, a negative number for a foreign one."""
+        code = self._codes.get(word) if self._all_known else self._codes.setdefault(word, len(self._codes) + 1)
+        return code or -1 - (xxhash.xxh3_64_intdigest(word.encode()) >> 2)
+
+
+def _key(first: np.ndarray, second: np.ndarray, segment: int) -> np.ndarray:
+    """Codes of a word, or of two, in one of the two texts -> numbers of 43 bits: uint64 [m]."""
+    key = first.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    key ^= key >> np.uint64(32)
+    key += second.astype(np.uint64) * np.uint64(0xC2B2AE3D27D4EB4F) + np.uint64(segment << 1)
+    key *= np.uint64(0xD6E8FEB86659FD93)
+    key ^= key >> np.uint64(32)
+    return key >> np.uint64(64 - _KEY)
+
+
+def _slot(key: np.ndarray, length: np.ndarray) -> np.ndarray:
+    mixed = (key + (length.astype(np.uint64) << np.uint64(_KEY))) * np.uint64(0x9E3779B97F4A7C15)
+    return (mixed >> np.uint64(64 - _BITS)).astype(np.int64)
+
+
+def _least(size: int, near: float) -> int:
+    """The fewest shingles of a row that can be near one of `size`."""
+    return math.ceil(near * size - _TOLERANCE)
+
+
+def _most(size: int, near: float) -> int:
+    return math.floor(size / near + _TOLERANCE)
+
+
+def _about(size: np.ndarray) -> np.ndarray:
+    """Numbers of shingles that differ by a fifth or so are one."""
+    return (np.log1p(size) * 5).astype(np.int64)
+
+
+def _distinct(row: np.ndarray, key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each shingle once in a row, row by row."""
+    packed = np.sort((row.astype(np.uint64) << np.uint64(_KEY)) | key)  # NumPy's `unique` hashes: three times as slow
+    packed = packed[np.concatenate([[True], packed[1:] != packed[:-1]])[:len(packed)]]
+    return (packed >> np.uint64(_KEY)).astype(np.int64), packed & np.uint64((1 << _KEY) - 1)
+
+
+def _sets(rows: np.ndarray, row: np.ndarray, key: np.ndarray) -> list[frozenset[int]]:
+    """The shingles of some rows; those of a row lie together, row by row."""
+    starts, stops = np.searchsorted(row, rows), np.searchsorted(row, rows, side="right")
+    return [frozenset(key[start:stop].tolist()) for start, stop in zip(starts, stops, strict=True)]
+
+
+def _minhash(shingles: frozenset[int]) -> MinHash:
+    from datasketch import MinHash
+
+    first = _first()
+    found = MinHash(num_perm=_BANDS * _BAND, hashfunc=_upper, permutations=first.permutations, scheme=first.scheme)
+    found.update_batch(shingles)
+    return found
+
+
+def _upper(shingle: int) -> int:
+    return shingle >> (_KEY - 32)
+
+
+@cache
+def _first() -> MinHash:
+    """The one whose permutations, drawn from a fixed seed, the others share."""
+    from datasketch import MinHash
+
+    return MinHash(num_perm=_BANDS * _BAND)

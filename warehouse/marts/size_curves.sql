@@ -1,0 +1,41 @@
+-- One row per task, recipe and share of its transfer set: the score of the students that learned from so much of it.
+-- `kdpipe curve` trains them; a recipe of which no share was tried is not here.
+with
+
+students as (
+
+    select
+        task,
+        recipe,
+        seed,
+        metric,
+        dev_score,
+        test_score,
+        coalesce((settings ->> '$.phases[#-1].share')::double, 1) as share
+    from stg_runs
+    where role = 'student' and is_latest
+
+),
+
+named as (
+
+    select
+        *,
+        case when share < 1 then regexp_replace(recipe, '-[^-]*$', '') else recipe end as whole
+    from students
+
+)
+
+select
+    task,
+    whole as recipe,
+    share,
+    metric,
+    count(*) as seeds,
+    avg(dev_score) as dev_mean,
+    stddev_samp(dev_score) as dev_sd,
+    avg(test_score) as test_mean
+from named
+where whole in (select whole from named where share < 1)
+group by task, whole, share, metric
+order by task, recipe, share
