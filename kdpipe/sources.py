@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from kdpipe.types import ID, NEIGHBOURS, PREDICTIONS, TRANSFER
+from kdpipe.types import ID, NEIGHBOURS, PREDICTIONS, SLICE, TRANSFER
 
 _TYPES = {
     ID: "blob",
@@ -136,4 +136,5 @@ SOURCES: dict[str, Source] = {
     "signals": Parts("signals/*/signal=logits/part-*.parquet", {"id": "blob", "values": "float[]"}, ("teacher",)),
     "predictions": Parts("predictions/*/*/part-*.parquet", _columns(PREDICTIONS), ("run", "split")),
     "neighbours": Parts("neighbours/*/part-*.parquet", _columns(NEIGHBOURS), ("task",)),
+    "saved": Parts("slices/*/part-*.parquet", _columns(SLICE), ("slice",)),
 }

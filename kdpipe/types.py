@@ -66,6 +66,9 @@ NEIGHBOURS = pa.schema(
     ]
 )
 
+# A set of rows that somebody saved under a name.
+SLICE = pa.schema([pa.field("id", ID, nullable=False)])
+
 MASK = "[MASK]"  # how a masked word stands in a made row, whatever the tokenizer of a model calls it
 
 
