@@ -28,6 +28,7 @@ LAYERS = (
     ("phases",),
     ("bench", "compare", "plan", "up"),
     ("ladder", "report"),
+    ("explore",),
     ("cli_cache",),
     ("cli", "flows"),
 )
