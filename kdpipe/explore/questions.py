@@ -126,8 +126,8 @@ class Filter:
             "label": f"{of}label = $label",
             "answer": f"{of}prediction = $answer",
             "outcome": OUTCOMES.get(self.outcome or "", ""),
-            "low": f"{of}confidence >= $low",
-            "high": f"{of}confidence <= $high",
+            "low": f"{of}confidence >= $low::float",
+            "high": f"{of}confidence <= $high::float",
             "length": f"{of}length = $length",
             "negation": f"{of}negation = $negation",
             "unknown_words": f"{of}unknown_words = $unknown_words",
@@ -231,14 +231,14 @@ def _beside(conditions: Collection[str]) -> str:
 
 
 def beside(asked: Filter, second: str, side: str | None) -> Question:
-    """One page of the rows that two runs answered, those of which they are sure together first."""
+    """One page of the rows that two runs answered, those of which both are sure first."""
     conditions, values = asked.conditions("one.", without=("task", "outcome"))
     conditions += [f"({SIDES[side][1]})"] if side else []
     what = ("one.split, one.id, one.text_a, one.text_b, one.label, one.target,\n    "
             + ",\n    ".join(f"{name}.prediction as answer_{i}, {name}.score as score_{i}, "
                              f"{name}.confidence as confidence_{i}, {name}.is_right as is_right_{i}"
                              for i, name in ((1, "one"), (2, "two"))))
-    surest = "abs(one.score - two.score) desc" if side is None else "one.confidence + two.confidence desc nulls last"
+    surest = "one.confidence + two.confidence desc nulls last, abs(one.score - two.score) desc"
     end = f"order by {surest}, one.id, one.split\nlimit {ROWS} offset {ROWS * (asked.page - 1)}"
     return Question(f"select\n    {what}\n{_beside(conditions)}{end}", values | {"second": second})
 
