@@ -299,7 +299,8 @@ class Pages:
         template = self.env.get_template(f"{name}.html")
         return HTMLResponse(template.render(
             held=held, choices=held.choices, store=self.store.root, token=self.token, changed=held.changed(),
-            orders=questions.ORDERS, sides=questions.SIDES, page=_NAMES.get(name), **facts), status)
+            orders=questions.ORDERS, sides=questions.SIDES,
+            most_pages=questions.PAGES, page=_NAMES.get(name), **facts), status)
 
     def _command(self, question: Question) -> str:
         """A question for the shell."""

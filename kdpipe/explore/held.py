@@ -18,7 +18,7 @@ class Held:
 
     def __init__(self, store: Store):
         self.store, self.seen, self.at = store, _listed(store), datetime.now()
-        self._con = warehouse.hold(store, "stg_sliced", "stg_runs")
+        self._con = warehouse.hold(store, "stg_sliced", "stg_runs", "stg_texts")
         self._adding = threading.Lock()
         self.choices = self._choices()
         self.size = self.one(Question("select count(*) as n from stg_sliced", {}))["n"]

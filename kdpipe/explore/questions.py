@@ -12,13 +12,13 @@ from urllib.parse import urlencode
 from kdpipe.errors import UserError, did_you_mean
 
 ROWS = 50  # on a page
-PAGES = 200  # of them: who wants more narrows the filter or copies the SQL
+PAGES = 100  # of them: DuckDB sorts all rows for later ones; a narrower filter or the SQL reaches further
 _LONGEST = 1000  # characters that are searched for
 _SHOWN = "run, split, id, text_a, text_b, label, target, prediction, score, confidence, error, is_right"
 ORDERS = {
     "surest": ("surest first", "confidence desc nulls last, error desc nulls last, id, run, split"),
     "unsure": ("least sure first", "confidence nulls last, error nulls last, id, run, split"),
-    "text": ("by text", "text, id, run, split"),
+    "text": ("by text", "text_a, text_b, id, run, split"),
 }
 OUTCOMES = {"right": "is_right", "wrong": "not is_right"}
 SIDES = {  # of two runs: what is said of the rows, and which they are
@@ -132,7 +132,7 @@ class Filter:
             "negation": f"{of}negation = $negation",
             "unknown_words": f"{of}unknown_words = $unknown_words",
             "saved": f"list_contains({of}saved, $saved)",
-            "text": f"contains({of}text, lower($text))",
+            "text": f"{of}id in (select id from stg_texts where contains(text, lower($text)))",
         }
         asked = {key: getattr(self, key) for key in sql if key not in without and getattr(self, key) is not None}
         return [sql[key] for key in asked], {key: value for key, value in asked.items() if key != "outcome"}

@@ -134,12 +134,13 @@ def test_a_filter_lets_through_what_plain_python_lets_through(page, asked):
     assert f'<h2 id="found">{len(wanted)} row' in page.get(f"/predictions?{asked}").text
 
 
-ORDERS = {"surest": lambda row: -row[3], "unsure": lambda row: row[3], "text": lambda row: row[0].lower().encode()}
+ORDERS = {"surest": lambda row: -row[3], "unsure": lambda row: row[3], "text": lambda row: row[0].encode()}
 
 
 @pytest.mark.parametrize("order", ORDERS)
 def test_rows_come_in_the_order_that_is_asked_for(page, order):
-    keys = {(split, row_id(row[0]).hex()): ORDERS[order](row) for split in ("dev", "test") for row in ROWS["one", split]}
+    rows = [(split, row) for split in ("dev", "test") for row in ROWS["one", split]]
+    keys = {(split, row_id(row[0]).hex()): ORDERS[order](row) for split, row in rows}
     found = [keys[row] for row in all_shown(page, f"/predictions?run=one&order={order}")]
     assert found == sorted(keys.values())
 
@@ -378,10 +379,10 @@ HEX = "0" * 32
     ("/predictions?low=much", 400, "a confidence is a number from 0 to 1"),
     ("/predictions?low=nan", 400, "a confidence is a number from 0 to 1"),
     ("/predictions?high=1.5", 400, "a confidence is a number from 0 to 1"),
-    ("/predictions?page=0", 400, "pages go from 1 to 200"),
-    ("/predictions?page=-1", 400, "pages go from 1 to 200"),
-    ("/predictions?page=1e3", 400, "pages go from 1 to 200"),
-    ("/predictions?page=99999999999999999999", 400, "pages go from 1 to 200"),
+    ("/predictions?page=0", 400, "pages go from 1 to 100"),
+    ("/predictions?page=-1", 400, "pages go from 1 to 100"),
+    ("/predictions?page=1e3", 400, "pages go from 1 to 100"),
+    ("/predictions?page=99999999999999999999", 400, "pages go from 1 to 100"),
     ("/predictions?split=tset", 400, "did you mean 'test'?"),
     ("/predictions?label=ugly", 400, "label: no 'ugly'"),
     ("/predictions?order=text;drop", 400, "order: no 'text;drop'"),
@@ -436,8 +437,8 @@ def test_another_name_for_this_machine_is_refused(page, headers):
 
 @pytest.mark.parametrize("headers, token", [
     ({}, None), ({}, ""), ({}, "another"), ({}, "ü"), ({"origin": "http://evil.example"}, TOKEN),
-    ({"origin": "null"}, TOKEN), ({"origin": "http://localhost:8000"}, TOKEN), ({"sec-fetch-site": "cross-site"}, TOKEN),
-    ({"sec-fetch-site": "same-site"}, TOKEN),
+    ({"origin": "null"}, TOKEN), ({"origin": "http://localhost:8000"}, TOKEN),
+    ({"sec-fetch-site": "cross-site"}, TOKEN), ({"sec-fetch-site": "same-site"}, TOKEN),
 ])
 @pytest.mark.parametrize("path", ["/slice", "/gold", "/answer", "/refresh"])
 def test_a_form_of_another_page_is_refused(own, path, headers, token):

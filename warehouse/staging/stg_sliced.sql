@@ -26,7 +26,6 @@ select
     answers.id,
     answers.text_a,
     answers.text_b,
-    answers.text,
     answers.label,
     answers.target,
     answers.prediction,
