@@ -297,6 +297,14 @@ learned as (
         on asked.transfer_set = made.transfer_set
         and asked.neighbour = made.source
 
+),
+
+said as (
+
+    select *
+    from stg_signals
+    where id in (select id from learned) -- before what was said twice is made one, of all rows
+
 )
 
 select
@@ -318,7 +326,7 @@ select
     end as teacher_answer,
     case when learned.kind = 'classification' then said.confidence end as teacher_confidence
 from learned
-left join stg_signals as said
+left join said
     on learned.teacher = said.teacher
     and learned.id = said.id
 order by learned.rank, learned.operator <> 'gold', learned.operator, learned.round, learned.copy, learned.id

@@ -50,6 +50,7 @@ def main() -> dict[str, object]:
         page = TestClient(made[0], base_url="http://127.0.0.1:8000")
         links = page.get(ASKED["mistakes_of_a_run"]).text
         asked = ASKED | {"row_and_lineage": unescape(re.search(r'href="(/row[^"]+)"', links)[1])}
+        assert all(page.get(path).status_code == 200 for path in asked.values())
         taken = [{name: bench_warehouse.timed(partial(page.get, path)) for name, path in asked.items()}
                  for _ in range(ROUNDS)]
     return {
