@@ -2,9 +2,15 @@
 for (const button of document.querySelectorAll("[data-copy]")) {
   button.hidden = false;
   button.addEventListener("click", async () => {
-    await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
-    document.getElementById("said").textContent = "copied";
-    button.textContent = "Copied";
+    const text = document.getElementById(button.dataset.copy);
+    try {
+      await navigator.clipboard.writeText(text.textContent);
+      button.textContent = "Copied";
+    } catch {  // the browser does not let pages copy
+      getSelection().selectAllChildren(text);
+      button.textContent = "Marked: copy it";
+    }
+    document.getElementById("said").textContent = button.textContent;
   });
 }
 for (const all of document.querySelectorAll("[data-all]")) {
