@@ -289,7 +289,7 @@ asked as (
 
 ),
 
-learned as (
+learned as materialized (
 
     select asked.*, made.id, made.text_a, made.text_b, made.label, made.operator, made.copy, made.round
     from asked
@@ -303,7 +303,7 @@ said as (
 
     select *
     from stg_signals
-    where id in (select id from learned) -- before what was said twice is made one, of all rows
+    where id in (select id from learned)
 
 )
 
