@@ -361,6 +361,18 @@ def report(
 
 
 @app.command()
+def explore(
+    store: StorePath = STORE,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: a free one.")] = 0,
+    show: Annotated[bool, typer.Option("--open/--no-open", help="Open it in the browser.")] = True,
+) -> None:
+    """Filter, compare and trace predictions on a local page; Ctrl-C stops it."""
+    from kdpipe.explore import serve
+
+    serve(store, port, show)
+
+
+@app.command()
 def predict(
     model: Annotated[str, typer.Argument(help="A student's folder, or any checkpoint with a trained head.")],
     texts: Annotated[

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from kdpipe.types import ID, LEAKS, NEIGHBOURS, PREDICTIONS, TRANSFER
+from kdpipe.types import ID, LEAKS, NEIGHBOURS, PREDICTIONS, SLICE, TRANSFER
 
 _TYPES = {
     ID: "blob",
@@ -138,4 +138,5 @@ SOURCES: dict[str, Source] = {
     "predictions": Parts("predictions/*/*/part-*.parquet", _columns(PREDICTIONS), ("run", "split")),
     "leaks": Parts("leaks/*/part-*.parquet", _columns(LEAKS), ("set",)),
     "neighbours": Parts("neighbours/*/part-*.parquet", _columns(NEIGHBOURS), ("task",)),
+    "saved": Parts("slices/*/part-*.parquet", _columns(SLICE), ("slice",)),
 }

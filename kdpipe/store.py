@@ -6,6 +6,7 @@
     predictions/run=<run>/split=<split>/part-*.parquet        rows of schema PREDICTIONS
     neighbours/task=<key>/part-*.parquet                      rows of schema NEIGHBOURS
     leaks/set=<key>/part-*.parquet                            rows of schema LEAKS, of a transfer set
+    slices/slice=<name>/part-*.parquet                        ids of rows that were saved under a name
     models/<key>/                                             safetensors, JSON, vocabulary
     vectors/<key>/                                            token vectors taken from a teacher, safetensors
     runs/<run>.json                                           the run record
@@ -46,13 +47,14 @@ from safetensors import SafetensorError
 import kdpipe
 from kdpipe import intact
 from kdpipe.errors import UserError, is_lack_of_memory
-from kdpipe.types import ID, LEAKS, NEIGHBOURS, PREDICTIONS, TRANSFER, content_key
+from kdpipe.types import ID, LEAKS, NEIGHBOURS, PREDICTIONS, SLICE, TRANSFER, content_key
 from kdpipe.workers import cores, in_threads
 
 T = TypeVar("T")
 COMPLETE = "_complete.json"
 _WHOLE = ".whole"  # of a folder in a remote store, written last
-_ROOMS = ("transfer", "signals", "tags", "predictions", "neighbours", "leaks", "models", "vectors", "runs", "costs")
+_ROOMS = ("transfer", "signals", "tags", "predictions", "neighbours",
+          "leaks", "slices", "models", "vectors", "runs", "costs")
 _PART = re.compile(r"part-[0-9a-f]{32}\.parquet")
 _FOLDER = "kdpipe.folder"  # in a part's metadata: where in the store it belongs
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
@@ -98,6 +100,7 @@ _COLUMNS = {  # what parts of each room hold: name -> whether a column is one of
     "predictions": {field.name: _as_in(field) for field in PREDICTIONS},
     "neighbours": {field.name: _as_in(field) for field in NEIGHBOURS},
     "leaks": {field.name: _as_in(field) for field in LEAKS},
+    "slices": {field.name: _as_in(field) for field in SLICE},
     "signals": {"id": _as_in(TRANSFER.field("id")), "values": _are_signals},
 }
 
@@ -134,6 +137,9 @@ class Store:
 
     def neighbours(self, task_key: str) -> str:
         return self._join("neighbours", f"task={task_key}")
+
+    def slice(self, name: str) -> str:
+        return self._join("slices", f"slice={safe_name(name, 'slice')}")
 
     def model(self, key: str) -> str:
         return self._join("models", key)

@@ -81,6 +81,8 @@ LEAKS = pa.schema(
         pa.field("dropped", pa.bool_(), nullable=False),
     ]
 )
+# A set of rows that somebody saved under a name.
+SLICE = pa.schema([pa.field("id", ID, nullable=False)])
 
 MASK = "[MASK]"  # how a masked word stands in a made row, whatever the tokenizer of a model calls it
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from itertools import chain
 from pathlib import Path
+from typing import TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -29,8 +30,9 @@ from kdpipe.sources import SOURCES
 from kdpipe.store import COMPLETE, PartGone, Store
 from kdpipe.workers import in_threads
 
-__all__ = ["build", "connect", "named", "query", "render", "run_checks"]
+__all__ = ["build", "connect", "hold", "named", "query", "render", "run_checks"]
 
+T = TypeVar("T")
 DATABASE = "kdpipe.duckdb"
 _TRIES = 30  # questions over files that change while they are read
 _whole: set[tuple] = set()  # stamps of files that this process has read and found whole
@@ -79,6 +81,28 @@ def connect(store: Store | str | os.PathLike) -> duckdb.DuckDBPyConnection:
     store = _store(store)
     with _errors_said_plainly():
         return _open(store, _everything())
+
+
+def hold(store: Store | str | os.PathLike, *names: str) -> duckdb.DuckDBPyConnection:
+    """A database in memory with the rows of some views, as tables of the same names, as the store has them now.
+
+    For whoever asks many times: the files are checked and read once. Raises UserError as `query` does.
+    """
+    store = _store(store)
+    with _errors_said_plainly():
+        needs = _needs(" ".join(names))
+        if broken := _broken(store, needs):
+            raise UserError(broken)
+        return _as_files_stand(lambda: _held(_open(store, needs), names), _TRIES)
+
+
+def _held(con: duckdb.DuckDBPyConnection, names: Sequence[str]) -> duckdb.DuckDBPyConnection:
+    for name in names:
+        con.execute(f'create table "held {name}" as from "{name}"')
+    for name in names:
+        con.execute(f'drop view "{name}"')
+        con.execute(f'alter table "held {name}" rename to "{name}"')
+    return con
 
 
 def build(store: Store | str | os.PathLike) -> Path:
@@ -194,7 +218,7 @@ def query(
         )
 
 
-def _as_files_stand(ask: Callable[[], pa.Table], tries: int) -> pa.Table:
+def _as_files_stand(ask: Callable[[], T], tries: int) -> T:
     """An answer, asked for again where a file went meanwhile: `kdpipe cache compact` puts parts together."""
     for _ in range(tries):
         try:

@@ -30,6 +30,7 @@ LAYERS = (
     ("bench", "compare", "plan", "up"),
     ("ladder", "report"),
     ("sizes",),
+    ("explore",),
     ("cli_cache",),
     ("cli", "flows"),
 )

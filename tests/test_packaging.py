@@ -47,6 +47,7 @@ def test_all_that_is_shipped_is_in_the_wheel(wheel):
     """Every file of these folders, under the name by which kdpipe.resources looks for it."""
     inside = set(zipfile.ZipFile(wheel).namelist())
     places = {"data": "kdpipe/data", "flows": "kdpipe/flows", "kdpipe/augment/tagger": "kdpipe/augment/tagger",
+              "kdpipe/explore": "kdpipe/explore", "kdpipe/report": "kdpipe/report",
               **{f"warehouse/{room}": f"kdpipe/warehouse_sql/{room}" for room in ("staging", "marts", "checks")}}
     for folder, place in places.items():
         files = [p.relative_to(ROOT / folder) for p in (ROOT / folder).rglob("*")

@@ -16,6 +16,7 @@ from kdpipe.significance import Difference, Score
 from kdpipe.store import Store
 
 PAGE = Path(__file__).with_name("page.html")
+LOOK = Path(__file__).with_name("look.css")  # colours, type and tables, of all pages
 SHOWN = 20  # errors
 _CURVES, _CLASSES = 8, 40  # at most in one picture
 
@@ -41,7 +42,7 @@ def build(store: Store | str, names: Sequence[str] = (), task: str | None = None
     tasks = [task] if task else _tasks(store, names)
     chapters = [_chapter(store, names, name, split) for name in tasks]
     root = store.root if isinstance(store, Store) else str(store)
-    return page.render(store=root, chapters=chapters, split=split, shown=SHOWN)
+    return page.render(look=LOOK.read_text("utf-8"), store=root, chapters=chapters, split=split, shown=SHOWN)
 
 
 def _tasks(store: Store | str, names: Sequence[str]) -> list[str]:
