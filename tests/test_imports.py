@@ -17,7 +17,7 @@ LAYERS = (
     ROOMS,
     ("batches", "calibration", "optim", "readonly", "render", "runs", "settings", "significance", "sources", "store"),
     ("making", "modelfolder", "neighbours", "plain", "tags", "train", "warehouse"),
-    ("contrast", "predictions", "predictor", "signals", "transfer"),
+    ("contrast", "predictions", "predictor", "probing", "signals", "transfer"),
     ("schema",),
     ("binding",),
     ("checks",),
