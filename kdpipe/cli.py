@@ -304,7 +304,7 @@ def report(
 PROBED = """
 select {}task, layer, accuracy, majority, untrained, gain_over_untrained, n
 from probing
-where list_contains($names, name) and protocol = $protocol
+where list_contains($names, name) and list_contains($task_keys, task_key) and protocol = $protocol
 order by name, task, place
 """
 
@@ -332,8 +332,8 @@ def probe(
     check_form(form)
     protocol, wanted = Protocol(grid, cls), [name.strip() for name in (tasks or "").split(",") if name.strip()]
     found = run_all(Store(store), names, wanted, protocol, pick_device(device))
-    select = PROBED.format("name, " if len(found) > 1 else "")
-    print(render(warehouse.query(store, select, {"names": found, "protocol": protocol.key}), form))
+    select = PROBED.format("name, " if len(found.names) > 1 else "")
+    print(render(warehouse.query(store, select, {**vars(found), "protocol": protocol.key}), form))
 
 
 @app.command()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
 
@@ -66,12 +67,24 @@ def fit(states: np.ndarray, labels: np.ndarray, chosen_on: np.ndarray, gold: np.
     settings the first of the grid is taken.
     """
     best: list[Probe | None] = [None] * len(states)
-    for hidden in dict.fromkeys(s.hidden for s in grid):
-        some = [s for s in grid if s.hidden == hidden]
-        for g, probe in enumerate(_SideBySide(states, labels, classes, some, seed).trained(chosen_on, gold)):
-            if best[g] is None or probe.accuracy > best[g].accuracy:
-                best[g] = probe
+    with _one_thread():
+        for hidden in dict.fromkeys(s.hidden for s in grid):
+            some = [s for s in grid if s.hidden == hidden]
+            for g, probe in enumerate(_SideBySide(states, labels, classes, some, seed).trained(chosen_on, gold)):
+                if best[g] is None or probe.accuracy > best[g].accuracy:
+                    best[g] = probe
     return best
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """A second thread only slows networks this small, the more so on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class _SideBySide:

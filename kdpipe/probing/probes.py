@@ -50,10 +50,18 @@ class Parts:
     chosen_on: str
 
 
+@dataclass(frozen=True)
+class Probed:
+    """What the warehouse has the probed models and tasks under."""
+
+    names: list[str]
+    task_keys: list[str]
+
+
 @memory_said_plainly("probe")
 def probe(store: Store, names: Iterable[str], tasks: Sequence[str] = (), protocol: Protocol | None = None,
-          device: str = "cpu") -> list[str]:
-    """Probe models, and for each its untrained twin, on tasks; the names that the warehouse has them under.
+          device: str = "cpu") -> Probed:
+    """Probe models, and for each its untrained twin, on tasks.
 
     names: as kdpipe.probing.names.find takes them. tasks: none: all shipped probing tasks.
     Raises UserError with every fault of names and tasks, before anything is computed.
@@ -62,7 +70,7 @@ def probe(store: Store, names: Iterable[str], tasks: Sequence[str] = (), protoco
     asked, found = _tasks(tasks), find(store, names)
     for named in found:
         _probe(store, named, asked, protocol, device)
-    return [named.name for named in found]
+    return Probed([named.name for named in found], [task.key() for task in asked])
 
 
 def _tasks(names: Sequence[str]) -> list[Task]:
@@ -153,31 +161,13 @@ def _fit(states: np.ndarray, parts: Parts, task: Task, protocol: Protocol) -> li
     ends = np.cumsum([len(t) for t in (parts.learn, parts.choose, *parts.scored.values())])
     learn, choose, *scored = np.split(states, ends[:-1], axis=1)
     grid = GRIDS["linear" if _is_word_content(task) else protocol.grid]
-    with _one_core():
-        probes = fit(learn, _gold(parts.learn), choose, _gold(parts.choose), len(task.labels), grid)
-        found = []
-        for g, best in enumerate(probes):
-            accuracy = [{"split": split, "accuracy": float((best(its[g]) == _gold(rows)).mean())}
-                        for (split, rows), its in zip(parts.scored.items(), scored, strict=True)]
-            found.append({"hidden": best.setting.hidden, "dropout": best.setting.dropout, "l2": best.setting.l2,
-                          "epochs": best.epochs, "chosen_accuracy": best.accuracy, "scores": accuracy})
+    found = []
+    for g, best in enumerate(fit(learn, _gold(parts.learn), choose, _gold(parts.choose), len(task.labels), grid)):
+        accuracy = [{"split": split, "accuracy": float((best(its[g]) == _gold(rows)).mean())}
+                    for (split, rows), its in zip(parts.scored.items(), scored, strict=True)]
+        found.append({"hidden": best.setting.hidden, "dropout": best.setting.dropout, "l2": best.setting.l2,
+                      "epochs": best.epochs, "chosen_accuracy": best.accuracy, "scores": accuracy})
     return found
-
-
-def _one_core():
-    import contextlib
-
-    import torch
-
-    @contextlib.contextmanager
-    def inside():
-        before = torch.get_num_threads()
-        torch.set_num_threads(1)  # a second thread only slows so small a network
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
-    return inside()
 
 
 def _is_word_content(task: Task) -> bool:
