@@ -360,6 +360,41 @@ def report(
     print(f"{output}: {len(page) / 1e6:.1f} MB")
 
 
+PROBED = """
+select {}task, layer, accuracy, majority, untrained, gain_over_untrained, n
+from probing
+where list_contains($names, name) and list_contains($task_keys, task_key) and protocol = $protocol
+order by name, task, place
+"""
+
+
+@app.command()
+def probe(
+    names: Annotated[list[str], typer.Argument(help="Runs, recipes, RUN:teacher, model folders.")],
+    tasks: Annotated[
+        str | None, typer.Option("--tasks", "-t", help="Tasks or files separated by commas; the ten shipped ones.")
+    ] = None,
+    grid: Annotated[str, typer.Option("--grid", help="Settings to choose from: quick, full or linear.")] = "quick",
+    cls: Annotated[bool, typer.Option("--cls", help="Probe transformers' [CLS] states, too.")] = False,
+    store: StorePath = STORE,
+    device: Device = "auto",
+    form: Annotated[str, typer.Option("--format", "-f", help="table, csv or json.")] = "table",
+) -> None:
+    """What each layer of a model knows, beside an untrained twin. Say it again to go on where it was stopped."""
+    from kdpipe import warehouse
+    from kdpipe.probing.probes import Protocol
+    from kdpipe.probing.probes import probe as run_all
+    from kdpipe.render import check_form, render
+    from kdpipe.signals.live import pick_device
+    from kdpipe.store import Store
+
+    check_form(form)
+    protocol, wanted = Protocol(grid, cls), [name.strip() for name in (tasks or "").split(",") if name.strip()]
+    found = run_all(Store(store), names, wanted, protocol, pick_device(device))
+    select = PROBED.format("name, " if len(found.names) > 1 else "")
+    print(render(warehouse.query(store, select, {**vars(found), "protocol": protocol.key}), form))
+
+
 @app.command()
 def explore(
     store: StorePath = STORE,

@@ -139,4 +139,36 @@ SOURCES: dict[str, Source] = {
     "leaks": Parts("leaks/*/part-*.parquet", _columns(LEAKS), ("set",)),
     "neighbours": Parts("neighbours/*/part-*.parquet", _columns(NEIGHBOURS), ("task",)),
     "saved": Parts("slices/*/part-*.parquet", _columns(SLICE), ("slice",)),
+    "probed": Records(
+        "probed/*.json",
+        {
+            "name": "varchar",
+            "run": "varchar",
+            "weights": "varchar",
+            "untrained": "varchar",
+            "model": "varchar",
+            "started": "varchar",
+        },
+    ),
+    "probes": Records(
+        "probes/*.json",
+        {
+            "weights": "varchar",
+            "task": "varchar",
+            "task_key": "varchar",
+            "protocol": "varchar",
+            "grid": "varchar",
+            "classes": "bigint",
+            "chosen_on": "varchar",
+            "rows_learned": "bigint",
+            "rows_chosen_on": "bigint",
+            "splits": "struct(split varchar, rows bigint, majority double)[]",
+            "layers": "struct(layer varchar, place bigint, width bigint, hidden bigint, dropout double, l2 double, "
+                      "epochs bigint, chosen_accuracy double, scores struct(split varchar, accuracy double)[])[]",
+            "texts_asked": "bigint",
+            "state_seconds": "double",
+            "seconds": "double",
+            "started": "varchar",
+        },
+    ),
 }

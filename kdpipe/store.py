@@ -10,6 +10,9 @@
     models/<key>/                                             safetensors, JSON, vocabulary
     vectors/<key>/                                            token vectors taken from a teacher, safetensors
     runs/<run>.json                                           the run record
+    states/weights=<fingerprint>/layer=<name>/part-*.parquet  id, values: what a layer makes of a text, for probes
+    probed/<name>-<fingerprint>.json                          a model that was probed, and its untrained twin
+    probes/<fingerprint>-<task key>-<protocol>.json           what probes of some weights found on one task
     costs/<stage>-<key>/*.json                                seconds and rows of each piece of work on an artefact
     quarantine/signals/...                                    broken parts that `kdpipe cache repair` set aside
 
@@ -54,7 +57,9 @@ T = TypeVar("T")
 COMPLETE = "_complete.json"
 _WHOLE = ".whole"  # of a folder in a remote store, written last
 _ROOMS = ("transfer", "signals", "tags", "predictions", "neighbours",
-          "leaks", "slices", "models", "vectors", "runs", "costs")
+          "leaks", "slices", "neighbours",
+          "costs",
+          "states", "probed", "probes", "models", "vectors", "runs", "costs")
 _PART = re.compile(r"part-[0-9a-f]{32}\.parquet")
 _FOLDER = "kdpipe.folder"  # in a part's metadata: where in the store it belongs
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
@@ -102,6 +107,7 @@ _COLUMNS = {  # what parts of each room hold: name -> whether a column is one of
     "leaks": {field.name: _as_in(field) for field in LEAKS},
     "slices": {field.name: _as_in(field) for field in SLICE},
     "signals": {"id": _as_in(TRANSFER.field("id")), "values": _are_signals},
+    "states": {"id": _as_in(TRANSFER.field("id")), "values": _are_signals},
 }
 
 
@@ -149,6 +155,15 @@ class Store:
 
     def run(self, run: str) -> str:
         return self._join("runs", f"{run}.json")
+
+    def states(self, weights: str, layer: str) -> str:
+        return self._join("states", f"weights={weights}", f"layer={layer}")
+
+    def probed(self, name: str, weights: str) -> str:
+        return self._join("probed", f"{name}-{weights}.json")
+
+    def probe(self, weights: str, task_key: str, protocol: str) -> str:
+        return self._join("probes", f"{weights}-{task_key}-{protocol}.json")
 
     def cost(self, stage: str, key: str) -> str:
         return self._join("costs", f"{stage}-{key}")

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from kdpipe.schedules import Schedule, rate_factor
 from kdpipe.settings import Settings
 from kdpipe.types import Batch, Encoded, Outputs
 
+T = TypeVar("T")
 # Rows and padded tokens of one inference batch. On a CPU more tokens only leave its caches: MiniLM answers rows of 25
 # tokens 1.3 times as fast in batches of 8 to 64 rows as in batches of 128.
 INFERENCE = {"cpu": (64, 2_048), "cuda": (512, 32_768)}
@@ -268,15 +269,29 @@ def answers(model: Model, data: Encoded, parts: Collection[str], device: str | t
     computed between two batches is recorded for derivatives.
     """
     _check_segments(model, data)
+    return _asked(model, data, lambda batch: model(batch, parts), "vectors" in parts, device, batch_size, tokens, dtype,
+                  title)
+
+
+def representations(model: Model, data: Encoded, cls: bool = False, device: str | torch.device = "cpu",
+                    title: str | None = None) -> Iterator[tuple[np.ndarray, dict[str, Tensor]]]:
+    """(positions of rows [B], the states of their texts by name [B, d]), batch after batch, as `answers` gives them."""
+    return _asked(model, data, lambda batch: model.representations(batch, cls), False, device, title=title)
+
+
+def _asked(model: Model, data: Encoded, ask: Callable[[Batch], T], slopes: bool, device: str | torch.device,
+           batch_size: int | None = None, tokens: int | None = None, dtype: torch.dtype | None = None,
+           title: str | None = None) -> Iterator[tuple[np.ndarray, T]]:
+    """(positions of rows, what `ask` says of their batch), in batches of rows of like length."""
     device, was_training = torch.device(device), model.training
     model.to(device).eval()
     most, budget = INFERENCE.get(device.type, INFERENCE["cuda"])
-    still = contextlib.nullcontext() if "vectors" in parts else torch.inference_mode()
+    still = contextlib.nullcontext() if slopes else torch.inference_mode()
     try:
         with cores_for(model), still, torch.autocast(device.type, dtype, enabled=dtype is not None):
             with bar(title, len(data)) if title else _silence() as advance:
                 for rows in batches.by_length(batches.lengths(data), batch_size or most, tokens or budget):
-                    yield rows, model(to_device(collate(data, rows), device), parts)
+                    yield rows, ask(to_device(collate(data, rows), device))
                     advance(len(rows))
     finally:
         model.train(was_training)

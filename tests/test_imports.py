@@ -19,6 +19,8 @@ LAYERS = (
     ("leaks", "modelfolder", "neighbours", "plain", "tags", "train", "warehouse"),
     ("contrast", "making", "predictions", "predictor", "signals"),
     ("transfer",),
+    ("making", "modelfolder", "neighbours", "plain", "tags", "train", "warehouse"),
+    ("contrast", "predictions", "predictor", "probing", "signals", "transfer"),
     ("schema",),
     ("binding",),
     ("checks",),

@@ -53,6 +53,18 @@ class Model(nn.Module):
     def embedding_parameters(self) -> Iterator[nn.Parameter]:
         """The token tables, trained or frozen: what papers leave out when they count parameters."""
 
+    @abstractmethod
+    def representations(self, batch: Batch, cls: bool = False) -> dict[str, Tensor]:
+        """What each layer makes of a whole text, the first segment, from the token vectors up: name -> [B, d].
+
+        "embeddings": the mean of the vectors that the first layer reads. Padding and the other rows of the batch have
+        no influence. cls: a transformer's states at [CLS], too.
+        """
+
+    @abstractmethod
+    def redraw(self) -> None:
+        """Draw all weights that `representations` reads anew, as a network begins that was never trained."""
+
     def blocks(self) -> list[nn.Module]:
         """The network from the classifier down to the token tables, in the parts that are unfrozen one by one."""
         return [self]
@@ -84,6 +96,12 @@ class Encoder(Model):
     @abstractmethod
     def encode(self, tokens: Tokens) -> Tensor:
         """One segment [B, N] -> states [B, H]; padding and the other rows of the batch have no influence."""
+
+
+def mean(states: Tensor, mask: Tensor) -> Tensor:
+    """States of tokens [B, N, H] -> their mean over the real ones [B, H]."""
+    real = mask[..., None].to(states.dtype)
+    return (states * real).sum(1) / real.sum(1)
 
 
 def count_parameters(model: Model) -> dict[str, int]:

@@ -19,3 +19,9 @@ def token_vectors(model: str, vocab_size: int, width: int, vectors: np.ndarray |
 
 def table(start: Tensor, trained: bool) -> nn.Embedding:
     return nn.Embedding.from_pretrained(start.clone(), freeze=not trained, padding_idx=0)
+
+
+def redraw_table(table: nn.Embedding, start: Tensor) -> None:
+    """Put other vectors in a table, trained or frozen."""
+    with torch.no_grad():
+        table.weight.copy_(start)

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from kdpipe.errors import UserError
-from kdpipe.models import Encoder
+from kdpipe.models import Encoder, mean
 from kdpipe.models._checkpoint import check_folder, pretrained, quiet
 from kdpipe.models._checks import check, one_of
 from kdpipe.types import Batch, Outputs, Shape, Tokens
@@ -152,8 +152,24 @@ class Bert(Encoder):
     def _pool(self, states: Tensor, tokens: Tokens) -> Tensor:
         if self.pooling == "cls":
             return states[:, 0]
-        real = tokens.mask[..., None].to(states.dtype)
-        return (states * real).sum(1) / real.sum(1)
+        return mean(states, tokens.mask)
+
+    def representations(self, batch: Batch, cls: bool = False) -> dict[str, Tensor]:
+        """The mean of the real tokens' states, of layer 0 as "embeddings"; at [CLS] also as "layer_1_cls", ..."""
+        tokens = batch.segments[0]
+        states = self.hf.base_model(**self._inputs(tokens), output_hidden_states=True).hidden_states
+        found = {}
+        for i, each in enumerate(states):
+            found[f"layer_{i}" if i else "embeddings"] = mean(each, tokens.mask)
+            if cls and i:
+                found[f"layer_{i}_cls"] = each[:, 0]
+        return found
+
+    def redraw(self) -> None:
+        training, pooled = self.hf.training, getattr(self.hf, "pooler", None) is not None
+        self.hf = type(self.hf)(self.hf.config).train(training)
+        if not pooled and hasattr(self.hf, "pooler"):
+            self.hf.pooler = None
 
     @contextmanager
     def _listening(self, parts: Collection[str]) -> Iterator[dict[str, list[Tensor]]]:

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kdpipe.models import Encoder
+from kdpipe.models import Encoder, mean
 from kdpipe.models._checks import check, one_of
 from kdpipe.models._head import classifier
-from kdpipe.models._tables import table, token_vectors
+from kdpipe.models._tables import redraw_table, table, token_vectors
 from kdpipe.types import Batch, Outputs, Shape, Tokens
 
 Channels = Literal["trained", "frozen", "multichannel"]
@@ -73,6 +73,27 @@ class BiLSTM(Encoder):
     def encode(self, tokens: Tokens) -> Tensor:
         """Token ids [B, N] -> [last forward; last backward state] or the largest states, [B, 2H]."""
         return self._run(tokens, self._vectors(tokens.ids.t()), ())[0][len(self.layers)]
+
+    def representations(self, batch: Batch, cls: bool = False) -> dict[str, Tensor]:
+        """The word vectors' mean; of each layer the last states of both directions, and each unit's largest."""
+        tokens = batch.segments[0]
+        hidden = self._run(tokens, self._vectors(tokens.ids.t()), ("cls", "hidden"))[1]
+        found = {"embeddings": mean(hidden[0].transpose(0, 1), tokens.mask)}
+        row, end = torch.arange(len(tokens.ids), device=tokens.ids.device), tokens.mask.sum(1) - 1
+        for i in range(1, len(hidden)):
+            ahead, behind = hidden[i].chunk(2, dim=-1)
+            found[f"layer_{i}_last"] = torch.cat([ahead[end, row], behind[0]], dim=-1)
+            found[f"layer_{i}_max"] = _largest(hidden[i], tokens.mask)
+        return found
+
+    def redraw(self) -> None:
+        tables = list(self.tables.values())
+        start = token_vectors("bilstm", *tables[0].weight.shape, None)  # both channels begin with the same
+        for each in tables:
+            redraw_table(each, start)
+        for part in self.layers.modules():
+            if isinstance(part, nn.LSTM):
+                part.reset_parameters()
 
     def _vectors(self, ids: Tensor) -> Tensor:
         return torch.cat([table(ids) for table in self.tables.values()], dim=-1)

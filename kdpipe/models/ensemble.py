@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from kdpipe import catalog
 from kdpipe.errors import UserError, did_you_mean
@@ -52,6 +52,15 @@ class Ensemble(Model):
         if self.outputs == 1:
             return Outputs(logits.mean(0))
         return Outputs(logits.log_softmax(-1).logsumexp(0) - np.log(len(self.members)))
+
+    def representations(self, batch: Batch, cls: bool = False) -> dict[str, Tensor]:
+        """Those of each member."""
+        return {f"member_{i}_{name}": state for i, member in enumerate(self.members, 1)
+                for name, state in member.representations(batch, cls).items()}
+
+    def redraw(self) -> None:
+        for member in self.members:
+            member.redraw()
 
     def embedding_parameters(self) -> Iterator[nn.Parameter]:
         return chain.from_iterable(m.embedding_parameters() for m in self.members)

@@ -61,6 +61,13 @@ class Siamese(Model):
         state = compare(*(self.encoder.encode(tokens) for tokens in batch.segments))
         return Outputs(self.head(state), cls={1: state})
 
+    def representations(self, batch: Batch, cls: bool = False) -> dict[str, Tensor]:
+        """Those of the encoder that reads both texts."""
+        return self.encoder.representations(batch, cls)
+
+    def redraw(self) -> None:
+        self.encoder.redraw()
+
     def embedding_parameters(self) -> Iterator[nn.Parameter]:
         return self.encoder.embedding_parameters()
 

@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterator
 import numpy as np
 from torch import Tensor, nn
 
-from kdpipe.models import Encoder
+from kdpipe.models import Encoder, mean
 from kdpipe.models._checks import check
 from kdpipe.models._head import classifier
-from kdpipe.models._tables import table, token_vectors
+from kdpipe.models._tables import redraw_table, table, token_vectors
 from kdpipe.types import Batch, Outputs, Shape, Tokens
 
 
@@ -41,20 +41,21 @@ class Static(Encoder):
     def forward(self, batch: Batch, parts: Collection[str] = ()) -> Outputs:
         tokens = batch.segments[0]
         vectors = self.table(tokens.ids)
-        state = _mean(vectors, tokens.mask)
+        state = mean(vectors, tokens.mask)
         return Outputs(self.head(state), cls={1: state}, mask=tokens.mask, vectors=vectors)
 
     def encode(self, tokens: Tokens) -> Tensor:
         """Token ids [B, N] -> the mean of their vectors [B, E]."""
-        return _mean(self.table(tokens.ids), tokens.mask)
+        return mean(self.table(tokens.ids), tokens.mask)
+
+    def representations(self, batch: Batch, cls: bool = False) -> dict[str, Tensor]:
+        return {"embeddings": self.encode(batch.segments[0])}
+
+    def redraw(self) -> None:
+        redraw_table(self.table, token_vectors("static", *self.table.weight.shape, None))
 
     def embedding_parameters(self) -> Iterator[nn.Parameter]:
         return self.table.parameters()
 
     def blocks(self) -> list[nn.Module]:
         return [*([self.head] if self.head is not None else []), self.table]
-
-
-def _mean(vectors: Tensor, mask: Tensor) -> Tensor:
-    real = mask[..., None].to(vectors.dtype)
-    return (vectors * real).sum(1) / real.sum(1)

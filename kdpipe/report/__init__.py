@@ -18,7 +18,7 @@ from kdpipe.store import Store
 PAGE = Path(__file__).with_name("page.html")
 LOOK = Path(__file__).with_name("look.css")  # colours, type and tables, of all pages
 SHOWN = 20  # errors
-_CURVES, _CLASSES = 8, 40  # at most in one picture
+_CURVES, _CLASSES, _PROBED = 8, 40, 8  # at most in one picture; probed models in a chapter
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,7 @@ def _chapter(store: Store | str, names: Sequence[str], task: str, split: str) ->
             _ladder(store, groups, split, first["metric"])) if picture],
         "inside": [picture for picture in (_confusion(store, run, split), _reliability(store, run, split)) if picture],
         "errors": _errors(store, run, split),
+        "probing": _probing(store, groups),
     }
 
 
@@ -205,6 +206,43 @@ def _reliability(store: Store | str, run: str, split: str) -> Picture | None:
     return Picture(pictures.reliability(lines), "how often an answer is right against how sure the model is",
                    ("model", "confidence", "share right", "rows"),
                    [(n, *p) for n, points in lines.items() for p in points])
+
+
+def _probing(store: Store | str, groups: dict[str, list[str]]) -> list[Picture]:
+    """Of the first probed run of each group, what each layer says of each probing task."""
+    sql = """
+    select name, task, grid, layer, accuracy, majority, untrained, gain_over_untrained, n
+    from probing
+    where run = $run and protocol = (select min_by(protocol, grid <> 'full') from probing where run = $run)
+    order by place, task
+    """
+    found = []
+    for name, runs in groups.items():
+        tables = (warehouse.query(store, sql, {"run": run}).to_pylist() for run in runs)
+        if cells := next(filter(None, tables), None):
+            found.append(_layers_by_task(name, cells))
+        if len(found) == _PROBED:
+            break
+    return found
+
+
+def _layers_by_task(name: str, cells: Sequence[dict[str, Any]]) -> Picture:
+    from kdpipe.report import pictures
+
+    layers, tasks = (list(dict.fromkeys(c[key] for c in cells)) for key in ("layer", "task"))
+    shades, words = np.full((len(layers), len(tasks)), np.nan), [[""] * len(tasks) for _ in layers]
+    majority = {c["task"]: c["majority"] for c in cells}
+    for c in cells:
+        i, j = layers.index(c["layer"]), tasks.index(c["task"])
+        shades[i, j] = max(0.0, (c["accuracy"] - c["majority"]) / max(1e-9, 1 - c["majority"]))
+        gain = "" if c["untrained"] is None else f"\n{100 * c['gain_over_untrained']:+.0f}"
+        words[i][j] = f"{100 * c['accuracy']:.0f}{gain}"
+    columns = [f"{t.removeprefix('probing-')} ({100 * majority[t]:.0f})" for t in tasks]
+    head = ("layer", "task", "accuracy", "majority", "untrained", "gain_over_untrained", "n")
+    return Picture(pictures.heat_map([layer.replace("_", " ") for layer in layers], columns, shades, words),
+                   f"what probes read off the layers of {name}: percent right and, below, the gain over an untrained "
+                   "network of its shape; darker is further above the majority class, which stands in brackets",
+                   [h.replace("_", " ") for h in head], [[c[h] for h in head] for c in cells])
 
 
 def _errors(store: Store | str, run: str, split: str) -> list[dict[str, Any]]:

@@ -127,6 +127,21 @@ def confusion(labels: Sequence[str], shares: np.ndarray) -> Figure:
 
 
 @_svg
+def heat_map(rows: Sequence[str], columns: Sequence[str], shades: np.ndarray, words: Sequence[Sequence[str]]) -> Figure:
+    """Shades [R, C] between 0 and 1 with words in them, the first row at the bottom; NaN is left open."""
+    figure, axes = _figure(1.8 + 0.82 * len(columns), 1.9 + 0.46 * len(rows))
+    axes.imshow(np.ma.masked_invalid(shades), cmap="Blues", vmin=0, vmax=1, aspect="auto", origin="lower")
+    axes.grid(False)
+    axes.set_xticks(range(len(columns)), columns, rotation=60, ha="right", fontsize=8)
+    axes.set_yticks(range(len(rows)), rows, fontsize=8)
+    for (i, j), shade in np.ndenumerate(shades):
+        if not np.isnan(shade):
+            axes.text(j, i, words[i][j], ha="center", va="center", fontsize=7,
+                      color="white" if shade > 0.5 else "#1a1a1a")
+    return figure
+
+
+@_svg
 def reliability(lines: Mapping[str, Sequence[tuple[float, float, int]]]) -> Figure:
     """Accuracy over confidence by bin. lines: name -> (confidence, accuracy, rows)."""
     figure, axes = _figure(4.6, 4.2)

@@ -19,6 +19,10 @@ class Reader(ABC):
 
     unit: ClassVar[str] = "line"  # what `line` counts: lines of a text file, rows of a Parquet file
 
+    def of_split(self, split: str) -> Reader:
+        """The reader of a split, where one file holds several."""
+        return self
+
     @abstractmethod
     def read(self, path: Path, bad: BadRows, labelled: bool = True) -> pa.Table:
         """File -> columns text_a (string), text_b (string, only for pairs), label (string or float64) and

@@ -10,6 +10,7 @@ from kdpipe.errors import UserError, did_you_mean
 from kdpipe.resources import folder, is_file, is_folder
 from kdpipe.tasks import _taskfile, metrics
 from kdpipe.tasks._taskfile import Source
+from kdpipe.tasks._text import line_blocks
 
 _DATA_FILE = re.compile(r"(?P<stem>.+)\.(?P<format>csv|tsv|jsonl|parquet)(\.gz)?", re.IGNORECASE)
 
@@ -48,6 +49,11 @@ def find(ref: str | Path) -> Source:
 def _file(path: Path) -> Source:
     if path.suffix == ".toml":
         return _taskfile.read(path)
+    if _is_senteval(path):
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.name.split(".")[0]).strip("-._") or "task"
+        files = dict.fromkeys(_taskfile.SPLITS, path)
+        return Source(str(path), name, "classification", catalog.find("tasks", "senteval")(), files,
+                      metrics=metrics.DEFAULTS["classification"])
     data = _DATA_FILE.fullmatch(path.name)
     if data is None:
         raise UserError(f"{path}: neither a task file (.toml) nor a data file (.csv, .tsv, .jsonl, .parquet, also .gz)")
@@ -55,3 +61,11 @@ def _file(path: Path) -> Source:
     kind = "regression" if reader.wanted(path).label == "score" else "classification"
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", data["stem"]).strip("-._") or "task"
     return Source(str(path), name, kind, reader, {"all": path}, metrics=metrics.DEFAULTS[kind])
+
+
+def _is_senteval(path: Path) -> bool:
+    """Whether a .txt is one of SentEval's probing files: its first line begins with a part's name and a tab."""
+    if not path.name.removesuffix(".gz").endswith(".txt"):
+        return False
+    first = next(line_blocks(path), None)
+    return first is not None and len(first) > 0 and first[0].as_py().startswith(("tr\t", "va\t", "te\t"))

@@ -25,17 +25,17 @@ def read(source: Source) -> dict[str, pa.Table]:
     tables, faults = {}, []
     for split, path in source.files.items():
         try:
-            tables[split] = _split(source, path, labelled=split != "test")
+            tables[split] = _split(source, split, path, labelled=split != "test")
         except UserError as e:
             faults += e.faults
     if faults:
-        raise UserError(faults)
+        raise UserError(dict.fromkeys(faults))  # one file may hold several splits
     return tables
 
 
-def _split(source: Source, path: Path, labelled: bool) -> pa.Table:
+def _split(source: Source, split: str, path: Path, labelled: bool) -> pa.Table:
     bad = BadRows(path, source.reader.unit)
-    table = source.reader.read(path, bad, labelled)
+    table = source.reader.of_split(split).read(path, bad, labelled)
     table = _with_texts(table, bad)
     table = _with_labels(table, source, bad, labelled)
     _settle(bad, source)

@@ -182,3 +182,50 @@ def test_an_encoder_works_without_a_head_and_inside_siamese(name, tmp_path):
                             fc=10).eval()
     batch = collate(rows(pair), np.arange(6))
     assert torch.equal(found(batch).logits, pair(batch).logits)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_representations_of_a_text_depend_on_it_alone(name):
+    """Whatever its company and padding; of a siamese model, on the first text."""
+    model = make(name)
+    data = rows(model)
+    with torch.inference_mode():
+        together = model.representations(collate(data, np.arange(6)), cls=True)
+        for i in range(6):
+            alone = model.representations(collate(data, np.array([i])), cls=True)
+            assert alone.keys() == together.keys()
+            for layer, states in together.items():
+                assert states.ndim == 2 and len(states) == 6
+                assert_close(alone[layer][0], states[i], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if "cls" in make(n).shape.gives and n != "siamese"])
+def test_the_state_that_the_classifier_reads_is_among_the_representations(name):
+    model = make(name)
+    batch = collate(rows(model), np.arange(6))
+    said, found = model(batch, ("cls",)).cls[model.shape.layers], model.representations(batch, cls=True)
+    assert any(state.shape == said.shape and torch.allclose(state, said, atol=1e-6) for state in found.values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_drawn_anew_all_that_is_represented_is_another_and_its_spread_is_the_constructors(name):
+    model, batch = make(name), collate(rows(make(name)), np.arange(6))
+    before = model.representations(batch)
+    with seeded(7):
+        model.redraw()
+    once = model.representations(batch)
+    with seeded(7):
+        model.redraw()
+    for layer, states in model.representations(batch).items():
+        assert torch.equal(states, once[layer]) and not torch.allclose(states, before[layer], atol=1e-3)
+        assert 0.5 < states.std() / before[layer].std() < 2
+
+
+def test_a_bilstms_last_states_are_at_each_texts_own_end():
+    model = make("bilstm")
+    batch = collate(rows(model), np.arange(6))
+    found, said = model.representations(batch), model(batch, ("cls", "hidden"))
+    assert_close(found["layer_1_last"], said.cls[1])
+    largest = said.hidden[1].masked_fill(~said.mask[..., None], -torch.inf).amax(1)
+    assert_close(found["layer_1_max"], largest)
+    assert_close(make("bilstm", pooling="max").representations(batch)["layer_1_last"], said.cls[1])

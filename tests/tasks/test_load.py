@@ -352,3 +352,26 @@ def test_loading_needs_none_of_the_heavy_libraries():
         "print([m for m in ('torch', 'transformers', 'spacy', 'sklearn', 'scipy', 'prefect') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+SENTEVAL = "te\tPAST\tit was so .\nva\tPRES\tit is so .\ntr\tPAST\the saw it .\ntr\tPRES\the sees it .\n"
+
+
+def test_a_file_of_senteval_is_a_task_of_three_parts(tmp_path):
+    (tmp_path / "past_present.txt").write_text(SENTEVAL, encoding="utf-8")
+    whole = "".join(f'{split} = "past_present.txt"\n' for split in ("train", "dev", "test"))
+    (tmp_path / "tense.toml").write_text(f'name = "tense"\nkind = "classification"\nformat = "senteval"\n{whole}')
+    for ref, name in ((tmp_path / "past_present.txt", "past_present"), (tmp_path / "tense.toml", "tense")):
+        task = load(ref)
+        assert (task.name, task.labels, task.pair) == (name, ("PAST", "PRES"), False)
+        assert {split: rows["text_a"].to_pylist() for split, rows in task.splits.items()} == {
+            "train": ["he saw it .", "he sees it ."], "dev": ["it is so ."], "test": ["it was so ."]}
+        assert task.splits["test"]["label"].to_pylist() == [0.0]
+
+
+def test_a_row_of_no_part_is_named_once(tmp_path):
+    (tmp_path / "tense.txt").write_text(SENTEVAL + "dev\tPAST\tit went .\n", encoding="utf-8")
+    with pytest.raises(UserError) as e:
+        load(tmp_path / "tense.txt")
+    [fault] = e.value.faults
+    assert "1 row with a part that is not tr, va or te: line 5 ('dev')" in fault

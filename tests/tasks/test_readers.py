@@ -65,6 +65,7 @@ FORMATS = {
     "cola": Format(tabs("", "gj04\t{y}\t*\t{a}"), False),
     "sst2": Format(tabs("sentence\tlabel", "{a}\t{y}"), False),
     "mrpc": Format(tabs("Quality\t#1 ID\t#2 ID\t#1 String\t#2 String", "{y}\t12\t13\t{a}\t{b}", bom=True), True),
+    "senteval": Format(tabs("", "tr\t{y}\t{a}"), False),
     "rte": Format(tabs("index\tsentence1\tsentence2\tlabel", "7\t{a}\t{b}\t{y}"), True),
     "wnli": Format(tabs("index\tsentence1\tsentence2\tlabel", "7\t{a}\t{b}\t{y}"), True),
     "qnli": Format(tabs("index\tquestion\tsentence\tlabel", "7\t{a}\t{b}\t{y}"), True),

@@ -152,6 +152,29 @@ def add_set(store, key, rows):
     store.finish(folder, [store.write_part(folder, rows)], {})
 
 
+def add_probe(store, weights, task, scores, **changes):
+    """What probes found on 100 dev rows of two classes, 60 of one. scores: layer -> accuracy."""
+    layers = [
+        {"layer": layer, "place": place, "width": 4, "hidden": 50, "dropout": 0.0, "l2": 0.01, "epochs": 8,
+         "chosen_accuracy": 0.9, "scores": [{"split": "dev", "accuracy": accuracy}]}
+        for place, (layer, accuracy) in enumerate(scores.items())
+    ]  # fmt: skip
+    plain = {
+        "weights": weights, "task": task, "task_key": f"key-{task}", "protocol": "p1", "grid": "quick", "classes": 2,
+        "chosen_on": "train", "rows_learned": 900, "rows_chosen_on": 90, "layers": layers,
+        "splits": [{"split": "dev", "rows": 100, "majority": 0.6}], "texts_asked": 7, "state_seconds": 0.5,
+        "seconds": 1.5, "started": "2026-01-03T10:00:00+00:00",
+    } | changes  # fmt: skip
+    store.write_json(store.probe(weights, plain["task_key"], plain["protocol"]), plain)
+
+
+def add_probed(store, name, run, weights, untrained):
+    store.write_json(store.probed(name, weights), {
+        "name": name, "run": run, "weights": weights, "untrained": untrained, "model": "bilstm",
+        "started": "2026-01-03T10:00:00+00:00",
+    })  # fmt: skip
+
+
 def fill(store):
     """A teacher, two students on labels alone, two distilled ones, an older try; a regression of its own."""
     labels_alone = {
@@ -205,6 +228,10 @@ def fill(store):
             (LOVELY, "mask", LOVELY, 1.0), ("Not a good film, Joe", "gold", NOT_GOOD, 0.875))
     ]  # fmt: skip
     store.write_part(store.leaks("ts"), pa.Table.from_pylist(leaked, schema=LEAKS))
+
+    add_probed(store, "tang-s0", "tang-s0", "w1", "u1")
+    add_probe(store, "w1", "tense", {"embeddings": 0.7, "layer_1": 0.84})
+    add_probe(store, "u1", "tense", {"embeddings": 0.72, "layer_1": 0.64})
 
     close = {
         "task": "close", "task_key": "k2", "kind": "regression", "labels": [], "metric": "pearson", "transfer": None,

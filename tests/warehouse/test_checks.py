@@ -13,6 +13,7 @@ from tests.warehouse.small import (
     GOOD_FILM,
     LOVELY,
     NOT_GOOD,
+    add_probe,
     add_run,
     add_set,
     classified,
@@ -75,7 +76,17 @@ def a_row_that_the_teacher_was_not_asked(store):
     add_run(store, "odd", transfer="odd")
 
 
+def a_probe_without_its_twin(store):
+    add_probe(store, "w1", "length", {"embeddings": 0.5})
+
+
+def a_share_of_rows_that_are_not_there(store):
+    add_probe(store, "w1", "length", {"embeddings": 0.505})
+
+
 SPOILT = {
+    "probes_have_their_twin": a_probe_without_its_twin,
+    "probes_are_in_range": a_share_of_rows_that_are_not_there,
     "predictions_have_a_run": a_prediction_without_a_run,
     "predictions_answer_once": two_answers_to_one_text,
     "predictions_are_whole": two_answers_to_one_text,

@@ -7,7 +7,18 @@ import pytest
 
 from kdpipe.store import Store
 from kdpipe.warehouse import named, query
-from tests.warehouse.small import AWFUL, FAMILY, LOVELY, NEVER, NOT_GOOD, add_run, classified, row_id
+from tests.warehouse.small import (
+    AWFUL,
+    FAMILY,
+    LOVELY,
+    NEVER,
+    NOT_GOOD,
+    add_probe,
+    add_probed,
+    add_run,
+    classified,
+    row_id,
+)
 
 MARTS = [name for name, _ in named() if not name.startswith("stg_")]
 
@@ -260,6 +271,30 @@ def test_teacher_sure_student_unsure(tmp_path):
     add_run(store, "student", classified((LOVELY, "good", "bad", 0.6, 0), (NEVER, "bad", "bad", 0.6, 0)))
     [found] = rows(store, "teacher_sure_student_unsure")
     assert (found["text_a"], found["teacher_answer"], found["student_answer"]) == (LOVELY, "good", "bad")
+
+
+def test_probing(small_store):
+    """tang-s0's layer 1 gets 84 of 100 rows right, 24 more than the majority class, 20 more than its untrained twin."""
+    below, layer = rows(small_store, "select * from probing order by place")
+    assert (layer["name"], layer["recipe"], layer["layer"]) == ("tang-s0", "tang2019", "layer_1")
+    assert (layer["dev_accuracy"], layer["test_accuracy"], layer["split"], layer["n"]) == (0.84, None, "dev", 100)
+    assert (layer["accuracy"], layer["majority"], layer["untrained"]) == (0.84, 0.6, 0.64)
+    assert layer["gain_over_majority"] == pytest.approx(0.24)
+    assert layer["gain_over_untrained"] == pytest.approx(0.2)
+    assert layer["standard_error"] == pytest.approx(math.sqrt(0.84 * 0.16 / 100))
+    assert below["gain_over_untrained"] == pytest.approx(-0.02)
+
+
+def test_probing_counts_the_split_that_nothing_was_chosen_on(tmp_path):
+    store = Store(tmp_path)
+    parts = [{"split": "dev", "rows": 100, "majority": 0.6}, {"split": "test", "rows": 50, "majority": 0.5}]
+    layers = [{"layer": "embeddings", "place": 0, "chosen_accuracy": 0.9, "scores": [
+        {"split": "dev", "accuracy": 0.9}, {"split": "test", "accuracy": 0.7}]}]
+    add_probed(store, "folder", None, "w1", "u1")
+    add_probe(store, "w1", "tense", {}, chosen_on="dev", splits=parts, layers=layers)
+    [found] = rows(store, "probing")
+    assert (found["dev_accuracy"], found["test_accuracy"], found["accuracy"]) == (0.9, 0.7, 0.7)
+    assert (found["split"], found["n"], found["majority"], found["untrained"]) == ("test", 50, 0.5, None)
 
 
 def test_every_mart_has_a_worked_example():
