@@ -83,14 +83,14 @@ def compare(systems: Sequence[System], gold: np.ndarray, metric: str, pairs: Pai
         low, high = _interval(at[i], at[j], rows)
         p, test = _p(metric, gold, systems[i], systems[j], at[i], at[j], rows, resamples, seed)
         found.append(Difference(names[i], names[j], at[i].mean() - at[j].mean(), low, high, p, p, "", test))
-    return scores, _corrected(found)
+    return scores, holm(found)
 
 
 def all_against(names: Iterable[str], one: str) -> list[tuple[str, str]]:
     return [(name, one) for name in names if name != one]
 
 
-def _corrected(found: list[Difference]) -> list[Difference]:
+def holm(found: list[Difference]) -> list[Difference]:
     """With Holm's p and the verdict that follows from it.  Holm 1979, Scandinavian Journal of Statistics 6."""
     corrected = [d.p for d in found]
     if len(found) > 1:

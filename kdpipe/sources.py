@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from kdpipe.types import ID, NEIGHBOURS, PREDICTIONS, TRANSFER
+from kdpipe.types import ID, NEIGHBOURS, PERTURBED, PREDICTIONS, TRANSFER
 
 _TYPES = {
     ID: "blob",
@@ -135,5 +135,15 @@ SOURCES: dict[str, Source] = {
     "transfer": Parts("transfer/*/part-*.parquet", _columns(TRANSFER), ("set",)),
     "signals": Parts("signals/*/signal=logits/part-*.parquet", {"id": "blob", "values": "float[]"}, ("teacher",)),
     "predictions": Parts("predictions/*/*/part-*.parquet", _columns(PREDICTIONS), ("run", "split")),
+    "perturbed": Parts("perturbed/*/*/*/part-*.parquet", _columns(PERTURBED), ("run", "split", "perturbation")),
+    "perturbed_scores": Records(
+        "robustness/*/*.json",
+        {
+            "run": "varchar",
+            "split": "varchar",
+            "scores": "struct(perturbation varchar, says varchar, keeps_label boolean, metric varchar, clean double, "
+            "perturbed double, low double, high double, p_holm double, verdict varchar)[]",
+        },
+    ),
     "neighbours": Parts("neighbours/*/part-*.parquet", _columns(NEIGHBOURS), ("task",)),
 }

@@ -4,10 +4,12 @@
     signals/teacher=<fingerprint>/signal=<name>/part-*.parquet   id, values (fixed-size list of float32)
     tags/tagger=<fingerprint>/part-*.parquet                  id, segment, words, tags
     predictions/run=<run>/split=<split>/part-*.parquet        rows of schema PREDICTIONS
+    perturbed/run=<run>/split=<split>/perturbation=<name>/part-*.parquet   rows of schema PERTURBED
     neighbours/task=<key>/part-*.parquet                      rows of schema NEIGHBOURS
     models/<key>/                                             safetensors, JSON, vocabulary
     vectors/<key>/                                            token vectors taken from a teacher, safetensors
     runs/<run>.json                                           the run record
+    robustness/<run>/<split>.json                             scores on perturbed texts (kdpipe.robustness)
     costs/<stage>-<key>/*.json                                seconds and rows of each piece of work on an artefact
     quarantine/signals/...                                    broken parts that `kdpipe cache repair` set aside
 
@@ -45,13 +47,14 @@ from safetensors import SafetensorError
 import kdpipe
 from kdpipe import intact
 from kdpipe.errors import UserError, is_lack_of_memory
-from kdpipe.types import ID, NEIGHBOURS, PREDICTIONS, TRANSFER, content_key
+from kdpipe.types import ID, NEIGHBOURS, PERTURBED, PREDICTIONS, TRANSFER, content_key
 from kdpipe.workers import cores, in_threads
 
 T = TypeVar("T")
 COMPLETE = "_complete.json"
 _WHOLE = ".whole"  # of a folder in a remote store, written last
-_ROOMS = ("transfer", "signals", "tags", "predictions", "neighbours", "models", "vectors", "runs", "costs")
+_ROOMS = ("transfer", "signals", "tags", "predictions", "perturbed", "neighbours", "models", "vectors", "runs",
+          "robustness", "costs")
 _PART = re.compile(r"part-[0-9a-f]{32}\.parquet")
 _FOLDER = "kdpipe.folder"  # in a part's metadata: where in the store it belongs
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
@@ -95,6 +98,7 @@ _NUMBERS = (pa.float32(), pa.float16(), pa.uint8())
 _COLUMNS = {  # what parts of each room hold: name -> whether a column is one of that kind
     "transfer": {field.name: _as_in(field) for field in TRANSFER},
     "predictions": {field.name: _as_in(field) for field in PREDICTIONS},
+    "perturbed": {field.name: _as_in(field) for field in PERTURBED},
     "neighbours": {field.name: _as_in(field) for field in NEIGHBOURS},
     "signals": {"id": _as_in(TRANSFER.field("id")), "values": _are_signals},
 }
@@ -126,6 +130,12 @@ class Store:
 
     def predictions(self, run: str, split: str) -> str:
         return self._join("predictions", f"run={run}", f"split={split}")
+
+    def perturbed(self, run: str, split: str, name: str) -> str:
+        return self._join("perturbed", f"run={run}", f"split={split}", f"perturbation={name}")
+
+    def robustness(self, run: str, split: str) -> str:
+        return self._join("robustness", run, f"{split}.json")
 
     def neighbours(self, task_key: str) -> str:
         return self._join("neighbours", f"task={task_key}")

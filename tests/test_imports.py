@@ -13,12 +13,12 @@ ROOMS = ("augment", "embeddings", "models", "objectives", "tasks", "vocab")
 # From the ground up. A unit imports only what stands on a line above its own, and inside a room the room itself.
 LAYERS = (
     ("draws", "errors", "progress", "resources", "types"),
-    ("catalog", "growing", "idset", "intact", "pruning", "schedules", "workers"),
+    ("catalog", "growing", "idset", "intact", "perturb", "pruning", "schedules", "workers"),
     ROOMS,
     ("batches", "calibration", "optim", "readonly", "render", "runs", "settings", "significance", "sources", "store"),
     ("making", "modelfolder", "neighbours", "plain", "tags", "train", "warehouse"),
     ("contrast", "predictions", "predictor", "signals", "transfer"),
-    ("schema",),
+    ("robustness", "schema"),
     ("binding",),
     ("checks",),
     ("recipe",),

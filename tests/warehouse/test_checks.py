@@ -13,6 +13,7 @@ from tests.warehouse.small import (
     GOOD_FILM,
     LOVELY,
     NOT_GOOD,
+    add_perturbed,
     add_run,
     add_set,
     classified,
@@ -75,7 +76,12 @@ def a_row_that_the_teacher_was_not_asked(store):
     add_run(store, "odd", transfer="odd")
 
 
+def a_perturbed_text_from_nowhere(store):
+    add_perturbed(store, "tang-s1", {"upper": [("unheard of", "UNHEARD OF", "good", 0.9)]}, 0.5, 0.5)
+
+
 SPOILT = {
+    "perturbed_texts_are_of_the_split": a_perturbed_text_from_nowhere,
     "predictions_have_a_run": a_prediction_without_a_run,
     "predictions_answer_once": two_answers_to_one_text,
     "predictions_are_whole": two_answers_to_one_text,
