@@ -114,7 +114,7 @@ def test_scores_of_pairs(tmp_path, monkeypatch):
     kept = store.read(store.perturbed(run, "dev", "negation"))
     assert all(" is running " in text for text in kept["text_a"].to_pylist())
     assert all("were sleeping" in text for text in kept["text_b"].to_pylist())
-    row = found(store, run)[run, "upper"]
+    row = found(store, run)[run, "typo"]
     assert (row["flips"], row["metric"]) == (None, "pearson") and row["mean_move"] > 0
     assert row["drop"] == pytest.approx(row["clean"] - row["perturbed"])
 
