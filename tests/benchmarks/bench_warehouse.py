@@ -214,7 +214,7 @@ def main() -> dict[str, object]:
         found = compare(Path(folder))
     with tempfile.TemporaryDirectory(prefix="kdpipe-bench-") as folder:
         make_store(Path(folder), *LARGE)
-        many = mistakes(Path(folder), "run-0001")
+        many = mistakes(Path(folder), "run-0001", rounds=3)
     return {
         "machine": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
