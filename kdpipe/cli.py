@@ -74,6 +74,14 @@ where list_contains($runs, run)
 order by role desc, seed
 """
 
+ROBUSTNESS = """
+select run, perturbation, n, metric, clean, perturbed, "drop", drop_low, drop_high, verdict,
+    coalesce(flips, mean_move) as change, coalesce(agreement, correlation) as with_teacher
+from robustness
+where list_contains($runs, run) and split = $split
+order by list_position($runs, run), not keeps_label, perturbation
+"""
+
 
 @app.command()
 def run(
@@ -339,6 +347,26 @@ def significance(
     if form == "table":
         print(render(scores, form))
     print(render(differences, form))
+
+
+@app.command()
+def robustness(
+    names: Annotated[list[str] | None, typer.Argument(help="Recipes, teachers' phases, run ids; none: all.")] = None,
+    task: Annotated[str | None, typer.Option("--task", "-t", help="Where the store holds runs of several.")] = None,
+    split: Annotated[str, typer.Option("--split", help="dev or test.")] = "dev",
+    store: StorePath = STORE,
+    device: Device = "auto",
+    form: Annotated[str, typer.Option("--format", "-f", help="table, csv or json.")] = "table",
+) -> None:
+    """Ask students and teachers again after typos, other cases, neutral words and negations in a split's texts."""
+    from kdpipe import warehouse
+    from kdpipe.render import check_form, render
+    from kdpipe.robustness import robustness as ask
+    from kdpipe.signals.live import pick_device
+
+    check_form(form)
+    runs = ask(store, names or (), task, split, pick_device(device))
+    print(render(warehouse.query(store, ROBUSTNESS, {"runs": runs, "split": split}), form))
 
 
 @app.command()

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-STORE = "warehouse/store"
+from kdpipe.resources import STORE
+
 StorePath = Annotated[
     str, typer.Option("--store", "-s", envvar="KDPIPE_STORE", help="Folder or URL that keeps everything.")
 ]

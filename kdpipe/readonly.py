@@ -1,11 +1,14 @@
-"""SQL that only reads."""
+"""SQL that only reads, and files that can only be read."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from fsspec import AbstractFileSystem
 
 from kdpipe.errors import UserError
 
@@ -65,3 +68,34 @@ def _writing(node: object) -> Iterator[str]:
             yield f"the file '{named}'; ask the views (kdpipe sql --list)"
         for child in node.values():
             yield from _writing(child)
+
+
+class ReadOnly(AbstractFileSystem):
+    """Another file system's files under kdpipe://, for reading alone.
+
+    DuckDB writes wherever it may read (`copy ... to`, `attach`, a relation's `write_csv`); here nothing opens for it.
+    """
+
+    protocol = "kdpipe"
+    cachable = False
+
+    def __init__(self, fs: AbstractFileSystem):
+        super().__init__()
+        self.fs = fs
+
+    def ls(self, path: str, detail: bool = True, **options: Any) -> list:
+        return self.fs.ls(self._strip_protocol(path), detail=detail, **options)
+
+    def info(self, path: str, **options: Any) -> dict[str, Any]:
+        return self.fs.info(self._strip_protocol(path), **options)
+
+    def glob(self, path: str, **options: Any) -> list[str]:
+        return self.fs.glob(self._strip_protocol(path), **options)
+
+    def modified(self, path: str) -> datetime:
+        return self.fs.modified(self._strip_protocol(path))
+
+    def _open(self, path: str, mode: str = "rb", **options: Any) -> Any:
+        if mode != "rb":
+            raise PermissionError(f"{path}: the store is open for reading alone")
+        return self.fs.open(path, mode)

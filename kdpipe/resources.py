@@ -4,6 +4,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
+STORE = "warehouse/store"  # where nobody named another
 Name = Literal["data", "recipes", "flows", "warehouse"]
 
 _BESIDE = {"data": "data", "recipes": "flows/recipes", "flows": "flows", "warehouse": "warehouse"}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from kdpipe.types import ID, LEAKS, NEIGHBOURS, PREDICTIONS, SLICE, TRANSFER
+from kdpipe.types import ID, LEAKS, NEIGHBOURS, PERTURBED, PREDICTIONS, SLICE, TRANSFER
 
 _TYPES = {
     ID: "blob",
@@ -137,6 +137,16 @@ SOURCES: dict[str, Source] = {
     "signals": Parts("signals/*/signal=logits/part-*.parquet", {"id": "blob", "values": "float[]"}, ("teacher",)),
     "predictions": Parts("predictions/*/*/part-*.parquet", _columns(PREDICTIONS), ("run", "split")),
     "leaks": Parts("leaks/*/part-*.parquet", _columns(LEAKS), ("set",)),
+    "perturbed": Parts("perturbed/*/*/*/part-*.parquet", _columns(PERTURBED), ("run", "split", "perturbation")),
+    "perturbed_scores": Records(
+        "robustness/*/*.json",
+        {
+            "run": "varchar",
+            "split": "varchar",
+            "scores": "struct(perturbation varchar, says varchar, keeps_label boolean, metric varchar, clean double, "
+            "perturbed double, low double, high double, p_holm double, verdict varchar)[]",
+        },
+    ),
     "neighbours": Parts("neighbours/*/part-*.parquet", _columns(NEIGHBOURS), ("task",)),
     "saved": Parts("slices/*/part-*.parquet", _columns(SLICE), ("slice",)),
     "probed": Records(

@@ -4,6 +4,7 @@
     signals/teacher=<fingerprint>/signal=<name>/part-*.parquet   id, values (fixed-size list of float32)
     tags/tagger=<fingerprint>/part-*.parquet                  id, segment, words, tags
     predictions/run=<run>/split=<split>/part-*.parquet        rows of schema PREDICTIONS
+    perturbed/run=<run>/split=<split>/perturbation=<name>/part-*.parquet   rows of schema PERTURBED
     neighbours/task=<key>/part-*.parquet                      rows of schema NEIGHBOURS
     leaks/set=<key>/part-*.parquet                            rows of schema LEAKS, of a transfer set
     slices/slice=<name>/part-*.parquet                        ids of rows that were saved under a name
@@ -13,6 +14,7 @@
     states/weights=<fingerprint>/layer=<name>/part-*.parquet  id, values: what a layer makes of a text, for probes
     probed/<name>-<fingerprint>.json                          a model that was probed, and its untrained twin
     probes/<fingerprint>-<task key>-<protocol>.json           what probes of some weights found on one task
+    robustness/<run>/<split>.json                             scores on perturbed texts (kdpipe.robustness)
     costs/<stage>-<key>/*.json                                seconds and rows of each piece of work on an artefact
     quarantine/signals/...                                    broken parts that `kdpipe cache repair` set aside
 
@@ -50,7 +52,7 @@ from safetensors import SafetensorError
 import kdpipe
 from kdpipe import intact
 from kdpipe.errors import UserError, is_lack_of_memory
-from kdpipe.types import ID, LEAKS, NEIGHBOURS, PREDICTIONS, SLICE, TRANSFER, content_key
+from kdpipe.types import ID, LEAKS, NEIGHBOURS, PERTURBED, PREDICTIONS, SLICE, TRANSFER, content_key
 from kdpipe.workers import cores, in_threads
 
 T = TypeVar("T")
@@ -59,7 +61,9 @@ _WHOLE = ".whole"  # of a folder in a remote store, written last
 _ROOMS = ("transfer", "signals", "tags", "predictions", "neighbours",
           "leaks", "slices", "neighbours",
           "costs",
-          "states", "probed", "probes", "models", "vectors", "runs", "costs")
+          "states", "probed",
+          "probes", "perturbed", "neighbours", "runs",
+          "robustness", "models", "vectors", "runs", "costs")
 _PART = re.compile(r"part-[0-9a-f]{32}\.parquet")
 _FOLDER = "kdpipe.folder"  # in a part's metadata: where in the store it belongs
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
@@ -103,6 +107,7 @@ _NUMBERS = (pa.float32(), pa.float16(), pa.uint8())
 _COLUMNS = {  # what parts of each room hold: name -> whether a column is one of that kind
     "transfer": {field.name: _as_in(field) for field in TRANSFER},
     "predictions": {field.name: _as_in(field) for field in PREDICTIONS},
+    "perturbed": {field.name: _as_in(field) for field in PERTURBED},
     "neighbours": {field.name: _as_in(field) for field in NEIGHBOURS},
     "leaks": {field.name: _as_in(field) for field in LEAKS},
     "slices": {field.name: _as_in(field) for field in SLICE},
@@ -140,6 +145,11 @@ class Store:
 
     def leaks(self, key: str) -> str:
         return self._join("leaks", f"set={key}")
+    def perturbed(self, run: str, split: str, name: str) -> str:
+        return self._join("perturbed", f"run={run}", f"split={split}", f"perturbation={name}")
+
+    def robustness(self, run: str, split: str) -> str:
+        return self._join("robustness", run, f"{split}.json")
 
     def neighbours(self, task_key: str) -> str:
         return self._join("neighbours", f"task={task_key}")

@@ -56,6 +56,17 @@ PREDICTIONS = pa.schema(
     ]
 )
 
+# What one run answered for a text of a split after a perturbation (kdpipe.perturb). `id` is that of the text as it was.
+PERTURBED = pa.schema(
+    [
+        pa.field("id", ID, nullable=False),
+        pa.field("perturbed_id", ID, nullable=False),
+        pa.field("text_a", pa.string(), nullable=False),
+        pa.field("text_b", pa.string()),
+        *(PREDICTIONS.field(name) for name in ("prediction", "score", "confidence", "logits")),
+    ]
+)
+
 # The nearest training rows of a dev or test row (cosine of TF-IDF vectors), rank 1 first.
 NEIGHBOURS = pa.schema(
     [

@@ -13,7 +13,7 @@ ROOMS = ("augment", "embeddings", "models", "objectives", "tasks", "vocab")
 # From the ground up. A unit imports only what stands on a line above its own, and inside a room the room itself.
 LAYERS = (
     ("draws", "errors", "progress", "resources", "types"),
-    ("catalog", "growing", "idset", "intact", "pruning", "schedules", "workers"),
+    ("catalog", "growing", "idset", "intact", "perturb", "pruning", "schedules", "workers"),
     ROOMS,
     ("batches", "calibration", "optim", "readonly", "render", "runs", "settings", "significance", "sources", "store"),
     ("leaks", "modelfolder", "neighbours", "plain", "tags", "train", "warehouse"),
@@ -22,6 +22,8 @@ LAYERS = (
     ("making", "modelfolder", "neighbours", "plain", "tags", "train", "warehouse"),
     ("contrast", "predictions", "predictor", "probing", "signals", "transfer"),
     ("schema",),
+    ("contrast", "predictions", "predictor", "signals", "transfer"),
+    ("robustness", "schema"),
     ("binding",),
     ("checks",),
     ("recipe",),

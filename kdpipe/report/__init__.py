@@ -130,12 +130,12 @@ def _costs(scores: Sequence[Score], about: dict[str, dict[str, Any]], metric: st
 def _curves(store: Store | str, groups: dict[str, list[str]], scores: Sequence[Score], metric: str) -> Picture | None:
     from kdpipe.report import pictures
 
-    sql = "select epoch, loss, dev_score from learning_curves where run = ? order by epoch"
-    lines = {}
-    for score in scores[:_CURVES]:
-        points = warehouse.query(store, sql, [groups[score.name][0]]).to_pylist()
-        if points:
-            lines[score.name] = [(p["epoch"], p["loss"], p["dev_score"]) for p in points]
+    sql = "select run, epoch, loss, dev_score from learning_curves where list_contains(?, run) order by epoch"
+    runs = {groups[score.name][0]: score.name for score in scores[:_CURVES]}
+    lines: dict[str, list[tuple]] = {name: [] for name in runs.values()}
+    for point in warehouse.query(store, sql, [list(runs)]).to_pylist():
+        lines[runs[point["run"]]].append((point["epoch"], point["loss"], point["dev_score"]))
+    lines = {name: points for name, points in lines.items() if points}
     if not lines:
         return None
     return Picture(pictures.curves(lines, metric), f"loss and dev {metric} by epoch, the first seed of each",

@@ -25,21 +25,22 @@ from kdpipe.types import NEIGHBOURS, PREDICTIONS, TRANSFER, row_ids
 from kdpipe.warehouse import query
 
 RUNS, ROWS_A_SPLIT, RUNS_A_TASK = 1000, 5000, 100
+LARGE = (20, 250_000, 20)  # the same ten million answers as of few runs over large splits
 LABELS = np.array(["negative", "positive"])
 RECIPES = ["labels_only", "tang2019", "tang2019-mask", "tang2019-ngram"]
 GOLD, COPIES = 5000, 20
 
 
-def make_store(root: Path) -> Store:
-    """Ten tasks of a hundred runs, 5,000 dev and 5,000 test answers of each run, one transfer set of 105,000 rows."""
+def make_store(root: Path, runs: int = RUNS, rows: int = ROWS_A_SPLIT, runs_a_task: int = RUNS_A_TASK) -> Store:
+    """Tasks of so many runs each, `rows` dev and test answers of each run, one transfer set of 105,000 rows."""
     store, draw = Store(root), np.random.default_rng(0)
-    splits = {split: texts(draw, ROWS_A_SPLIT, split) for split in ("dev", "test")}
-    classes = {split: draw.integers(0, 2, ROWS_A_SPLIT) for split in splits}
-    for i in range(RUNS):
+    splits = {split: texts(draw, rows, split) for split in ("dev", "test")}
+    classes = {split: draw.integers(0, 2, rows) for split in splits}
+    for i in range(runs):
         run = f"run-{i:04d}"
-        for split, rows in splits.items():
-            store.write_part(store.predictions(run, split), answers(draw, rows, classes[split]))
-        store.write_json(store.run(run), record(i, run))
+        for split, asked in splits.items():
+            store.write_part(store.predictions(run, split), answers(draw, asked, classes[split]))
+        store.write_json(store.run(run), record(i, run, runs_a_task))
     gold = texts(draw, GOLD, "train")
     made = texts(draw, GOLD * COPIES, "made")
     learned = lineage(gold, made)
@@ -48,7 +49,7 @@ def make_store(root: Path) -> Store:
     values = pa.array(draw.normal(size=2 * len(learned)), pa.float32())
     logits = pa.table({"id": learned["id"], "values": pa.FixedSizeListArray.from_arrays(values, 2)})
     store.write_part(store.signals("fp", "logits"), logits)
-    for task in range(RUNS // RUNS_A_TASK):
+    for task in range(runs // runs_a_task):
         store.write_part(store.neighbours(f"key{task}"), neighbours(draw, splits["dev"], gold))
     return store
 
@@ -81,8 +82,8 @@ def answers(draw: np.random.Generator, rows: pa.Table, gold: np.ndarray) -> pa.T
     return pa.table(found, schema=PREDICTIONS)
 
 
-def record(i: int, run: str) -> dict[str, object]:
-    task, is_teacher = i // RUNS_A_TASK, i % RUNS_A_TASK == 0
+def record(i: int, run: str, runs_a_task: int) -> dict[str, object]:
+    task, is_teacher = i // runs_a_task, i % runs_a_task == 0
     score = 0.8 + i % 97 / 1000
     return {
         "run": run,
@@ -101,7 +102,7 @@ def record(i: int, run: str) -> dict[str, object]:
         "test_score": score - 0.01,
         "scores": [{"split": s, "metric": m, "value": score} for s in ("dev", "test") for m in ("accuracy", "f1")],
         "stages": [{"stage": s, "seconds": 1.5, "rows": 100, "reused": False} for s in ("augment", "teach", "train")],
-        "teacher_run": None if is_teacher else f"run-{task * RUNS_A_TASK:04d}",
+        "teacher_run": None if is_teacher else f"run-{task * runs_a_task:04d}",
         "teacher": None if is_teacher else "fp",
         "transfer": None if is_teacher else "set1",
         "teacher_rows_asked": 0,
@@ -188,12 +189,32 @@ def compare(root: Path, rounds: int = 7) -> dict[str, float]:
     return {**medians, "plain_python_over_sql": round(ratio, 2)}
 
 
+def mistakes(root: Path, run: str, rounds: int = 5) -> dict[str, float]:
+    """Seconds of questions about mistakes: the first call of a process, which checks the hash of every part that it may
+    read, and medians of those that follow."""
+    hundred = "select text_a, label, student_answer, teacher_answer from error_cases where run = ? limit 100"
+    counted = "select split, label, student_answer, count(*) as n from error_cases where run = ? group by all"
+    questions = {
+        "hundred": lambda: query(root, hundred, [run]),
+        "counted": lambda: query(root, counted, [run]),
+        "confusion_of_all_runs": lambda: query(root, "confusion"),
+    }
+    first = timed(questions["hundred"])
+    seconds = [{name: timed(work) for name, work in questions.items()} for _ in range(rounds)]
+    return {"hundred_first_call": round(first, 3),
+            **{name: round(statistics.median(s[name] for s in seconds), 3) for name in questions}}
+
+
 def main() -> dict[str, object]:
     """All figures; the machine and its load beside them."""
     with tempfile.TemporaryDirectory(prefix="kdpipe-bench-") as folder:
         making = timed(lambda: make_store(Path(folder)))
         size = sum(p.stat().st_size for p in Path(folder).rglob("*") if p.is_file())
+        few = mistakes(Path(folder), "run-0101")
         found = compare(Path(folder))
+    with tempfile.TemporaryDirectory(prefix="kdpipe-bench-") as folder:
+        make_store(Path(folder), *LARGE)
+        many = mistakes(Path(folder), "run-0001", rounds=3)
     return {
         "machine": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
@@ -203,6 +224,8 @@ def main() -> dict[str, object]:
         "megabytes": size // 2**20,
         "making_seconds": round(making, 1),
         "seconds": found,
+        "mistakes_of_1000_runs_10000_answers_each": few,
+        "mistakes_of_20_runs_500000_answers_each": many,
     }
 
 

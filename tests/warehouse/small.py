@@ -4,7 +4,7 @@ import math
 
 import pyarrow as pa
 
-from kdpipe.types import LEAKS, NEIGHBOURS, PREDICTIONS, TRANSFER, row_ids
+from kdpipe.types import LEAKS, NEIGHBOURS, PERTURBED, PREDICTIONS, TRANSFER, row_ids
 
 NOT_GOOD, FAMILY, NEVER, LOVELY = "not a good film", "a fine day out with all of the family", "never again", "lovely"
 AWFUL, FINE = "an awful film", "what a fine film"
@@ -147,6 +147,26 @@ def add_run(store, run, dev=None, test=None, **changes):
     store.write_json(store.run(run), record(run, **changes))
 
 
+def again(text, other, answer, confidence):
+    """(text, what it became, answer, confidence) -> a row of PERTURBED."""
+    return {
+        "id": row_id(text), "perturbed_id": row_id(other), "text_a": other, "prediction": answer,
+        "score": float(LABELS.index(answer)), "confidence": confidence, "logits": logits(answer, confidence),
+    }  # fmt: skip
+
+
+def add_perturbed(store, run, answers, clean, perturbed, low=-0.75, high=0.25):
+    """Answers by perturbation to changed dev texts, and a score of the only one that keeps labels."""
+    for name, rows in answers.items():
+        folder = store.perturbed(run, "dev", name)
+        store.write_part(folder, pa.Table.from_pylist([again(*row) for row in rows], schema=PERTURBED))
+    score = {"metric": "accuracy", "clean": clean, "perturbed": perturbed, "low": low, "high": high, "p_holm": 1.0,
+             "verdict": "cannot tell apart"}
+    scores = [{"perturbation": name, "says": name, "keeps_label": name == "upper", **(score if name == "upper" else {})}
+              for name in answers]
+    store.write_json(store.robustness(run, "dev"), {"run": run, "split": "dev", "scores": scores})
+
+
 def add_set(store, key, rows):
     folder = store.transfer(key)
     store.finish(folder, [store.write_part(folder, rows)], {})
@@ -232,6 +252,15 @@ def fill(store):
     add_probed(store, "tang-s0", "tang-s0", "w1", "u1")
     add_probe(store, "w1", "tense", {"embeddings": 0.7, "layer_1": 0.84})
     add_probe(store, "u1", "tense", {"embeddings": 0.72, "layer_1": 0.64})
+
+    add_perturbed(store, "teacher", {
+        "upper": [(NOT_GOOD, NOT_GOOD.upper(), "bad", 0.9), (NEVER, "NEVER AGAIN", "bad", 0.75)],
+        "negation": [(NOT_GOOD, "a good film", "good", 0.9)],
+    }, 1.0, 1.0)  # fmt: skip
+    add_perturbed(store, "tang-s0", {
+        "upper": [(NOT_GOOD, NOT_GOOD.upper(), "good", 0.9), (NEVER, "NEVER AGAIN", "good", 0.75)],
+        "negation": [(NOT_GOOD, "a good film", "good", 0.9)],
+    }, 0.5, 0.0)  # fmt: skip
 
     close = {
         "task": "close", "task_key": "k2", "kind": "regression", "labels": [], "metric": "pearson", "transfer": None,

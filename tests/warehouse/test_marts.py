@@ -295,6 +295,42 @@ def test_probing_counts_the_split_that_nothing_was_chosen_on(tmp_path):
     [found] = rows(store, "probing")
     assert (found["dev_accuracy"], found["test_accuracy"], found["accuracy"]) == (0.9, 0.7, 0.7)
     assert (found["split"], found["n"], found["majority"], found["untrained"]) == ("test", 50, 0.5, None)
+def test_text_hits(small_store):
+    """Both students have FAMILY and NEVER right and LOVELY wrong; NOT_GOOD only the second."""
+    sql = "select text_a, students, n_right, right_alone, teacher_right from text_hits where split = 'dev' and " \
+          "label is not null order by n_right, text_a"
+    assert [tuple(r.values()) for r in rows(small_store, sql)] == [
+        (LOVELY, 2, 0, None, False), (NOT_GOOD, 2, 1, "tang-s1", True), (FAMILY, 2, 2, None, True),
+        (NEVER, 2, 2, None, True)]
+
+
+def test_slices_by_length(small_store):
+    """1, 2, 4 and 9 words: a quartile each."""
+    sql = f"select quartile, words_from, words_to, n, accuracy from slices_by_length {TANG} order by quartile"
+    assert [tuple(r.values()) for r in rows(small_store, sql)] == [
+        (1, 1, 1, 1, 0.0), (2, 2, 2, 1, 1.0), (3, 4, 4, 1, 0.0), (4, 9, 9, 1, 1.0)]
+    [close] = rows(small_store, "select * from slices_by_length where run = 'close-s0'")  # both of 4 words
+    assert (close["n"], close["quartile"], close["mean_absolute_error"]) == (2, 1, (0.5 + 2.0) / 2)
+
+
+def test_robustness(small_store):
+    """In capitals tang-s0 says "good" of NEVER too: one of two answers flips; its teacher stays with "bad" for both."""
+    found = {r["perturbation"]: r for r in rows(small_store, f"select * from robustness {TANG}")}
+    upper, negation = found["upper"], found["negation"]
+    assert (upper["n"], upper["clean"], upper["perturbed"], upper["drop"]) == (2, 0.5, 0.0, 0.5)
+    assert (upper["drop_low"], upper["drop_high"], upper["verdict"]) == (-0.25, 0.75, "cannot tell apart")
+    assert (upper["flips"], upper["agreement_clean"], upper["agreement"]) == (0.5, 0.5, 0.0)
+    assert (negation["n"], negation["drop"], negation["flips"], negation["agreement"]) == (1, None, 0.0, 1.0)
+    [teacher] = rows(small_store, "select * from robustness where run = 'teacher' and perturbation = 'negation'")
+    assert (teacher["flips"], teacher["agreement"], teacher["keeps_label"]) == (1.0, None, False)
+
+
+def test_flipped_answers(small_store):
+    found = rows(small_store, "select run, perturbation, text_a, perturbed_a, answer, answer_perturbed, "
+                              "teacher_answer, teacher_answer_perturbed from flipped_answers order by run")
+    assert [tuple(r.values()) for r in found] == [
+        ("tang-s0", "upper", NEVER, "NEVER AGAIN", "bad", "good", "bad", "bad"),
+        ("teacher", "negation", NOT_GOOD, "a good film", "bad", "good", None, None)]
 
 
 def test_every_mart_has_a_worked_example():

@@ -175,6 +175,51 @@ def test_the_connection_itself_is_locked(small_store):
                 con.execute(sql)
 
 
+def test_a_connection_cannot_write_into_the_store(small_store):
+    """Neither by its path nor by the name under which the connection reads it, by SQL or without."""
+    before = listing(small_store)
+    with connect(small_store) as con:
+        for base in (str(small_store), f"kdpipe://{small_store}"):
+            quoted = base.replace("'", "''")
+            for sql in (f"copy (select 1) to '{quoted}/x.csv'", f"copy stg_runs to '{quoted}/x.parquet'",
+                        f"attach '{quoted}/x.db'", f"export database '{quoted}/x'"):
+                with pytest.raises((duckdb.Error, PermissionError, NotImplementedError)):
+                    con.execute(sql)
+            with pytest.raises((duckdb.Error, PermissionError)):
+                con.sql("from stg_runs select run").write_csv(f"{base}/y.csv")
+    assert listing(small_store) == before
+
+
+def test_a_connection_reads_what_a_question_does(small_store):
+    with connect(small_store) as con:
+        for name in ("leaderboard", "stg_transfer", "robustness"):
+            assert con.sql(f"from {name} order by all").to_arrow_table().equals(
+                query(small_store, f"from {name} order by all"))
+
+
+def test_a_connection_takes_the_store_of_the_command(small_store, monkeypatch, tmp_path):
+    monkeypatch.setenv("KDPIPE_STORE", str(small_store))
+    with connect() as con:
+        assert con.sql("select max(seeds) from leaderboard").fetchall() == [(2,)]
+    monkeypatch.delenv("KDPIPE_STORE")
+    shutil.copytree(small_store, tmp_path / "warehouse" / "store")
+    monkeypatch.chdir(tmp_path)
+    with connect() as con:
+        assert con.sql("select max(seeds) from leaderboard").fetchall() == [(2,)]
+
+
+def test_a_connection_to_a_store_with_a_changed_part_is_refused(small_store, tmp_path):
+    store = Store(shutil.copytree(small_store, tmp_path / "copy"))
+    [part] = store.parts(store.predictions("tang-s0", "dev"))
+    with open(part, "r+b") as file:
+        file.seek(40)
+        byte = file.read(1)[0]
+        file.seek(40)
+        file.write(bytes([byte ^ 1]))
+    with pytest.raises(UserError, match="broken part"):
+        connect(store)
+
+
 @pytest.mark.parametrize("name", ["leaderbord", "passwd"])
 def test_a_name_that_is_no_view(small_store, name):
     with pytest.raises(UserError, match=f"no view '{name}'.*leaderboard"):
@@ -237,5 +282,11 @@ def test_a_remote_store_can_be_asked():
     assert query(remote, "select sum(n) as n from confusion where run = 'tang-s0'").to_pylist() == [{"n": 6}]
     with pytest.raises(UserError, match="ask the views"):
         query(remote, "select * from read_text('/etc/passwd')")
+    with connect(remote) as con:
+        assert con.sql("select max(seeds) from leaderboard").fetchall() == [(2,)]
+        with pytest.raises((duckdb.Error, PermissionError)):
+            con.execute("copy (select 1) to 'memory://asked/x.csv'")
+        with pytest.raises((duckdb.Error, PermissionError)):
+            con.execute("copy (select 1) to 'kdpipe:///asked/x.csv'")
     with pytest.raises(UserError, match="local stores only"):
         build(remote)
