@@ -85,14 +85,13 @@ def a_share_of_rows_that_are_not_there(store):
     add_probe(store, "w1", "length", {"embeddings": 0.505})
 
 
-SPOILT = {
-    "probes_have_their_twin": a_probe_without_its_twin,
-    "probes_are_in_range": a_share_of_rows_that_are_not_there,
 def a_perturbed_text_from_nowhere(store):
     add_perturbed(store, "tang-s1", {"upper": [("unheard of", "UNHEARD OF", "good", 0.9)]}, 0.5, 0.5)
 
 
 SPOILT = {
+    "probes_have_their_twin": a_probe_without_its_twin,
+    "probes_are_in_range": a_share_of_rows_that_are_not_there,
     "perturbed_texts_are_of_the_split": a_perturbed_text_from_nowhere,
     "predictions_have_a_run": a_prediction_without_a_run,
     "predictions_answer_once": two_answers_to_one_text,
