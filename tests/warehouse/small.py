@@ -262,6 +262,11 @@ def fill(store):
         "negation": [(NOT_GOOD, "a good film", "good", 0.9)],
     }, 0.5, 0.0)  # fmt: skip
 
+    for recipe, share, score in (("soft_labels", 1.0, 0.75), ("soft_labels-0.25", 0.25, 0.5)):
+        add_run(store, recipe, classified((NEVER, "bad", "bad", 0.9, 0)), task="few", task_key="k3", recipe=recipe,
+                transfer=None, teacher=None, teacher_run=None, operators=[], dev_score=score, test_score=None,
+                settings={"phases": [{"share": 1.0}, {"share": share}]})  # fmt: skip
+
     close = {
         "task": "close", "task_key": "k2", "kind": "regression", "labels": [], "metric": "pearson", "transfer": None,
         "operators": [], "dev_score": 1.0, "test_score": None,
