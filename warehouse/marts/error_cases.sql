@@ -59,32 +59,58 @@ with_teacher as (
 
 ),
 
-with_made_rows as (
+asked as (
+
+    select distinct transfer_set, teacher
+    from stg_runs
+    where role = 'student'
+
+),
+
+made_of as (
 
     select
-        with_teacher.*,
-        made.id as made_id,
-        {
-            'rank': neighbours.rank,
+        asked.transfer_set,
+        asked.teacher,
+        made.source,
+        list_sort(list(distinct {
             'operator': made.operator,
             'copy': made.copy,
             'text': concat_ws(' ||| ', made.text_a, made.text_b),
-            'teacher_answer': case
-                when with_teacher.kind = 'classification' then with_teacher.labels[signals.answer_index + 1]
-                else round(signals.logits[1], 2)::varchar
-            end
-        } as made_row
+            'answer': signals.answer_index,
+            'logit': signals.logits[1]
+        }))[:20] as made_rows,
+        len(made_rows) as n
+    from asked
+    inner join stg_transfer as made
+        on asked.transfer_set = made.transfer_set
+    left join stg_signals as signals
+        on asked.teacher = signals.teacher
+        and made.id = signals.id
+    where made.operator not in ('gold', 'unlabelled')
+    group by asked.transfer_set, asked.teacher, made.source
+
+),
+
+with_neighbours as (
+
+    select
+        with_teacher.*,
+        neighbours.rank,
+        made_of.made_rows,
+        coalesce(sum(made_of.n) over (
+            partition by with_teacher.run, with_teacher.split, with_teacher.id
+            order by neighbours.rank
+            rows between unbounded preceding and 1 preceding
+        ), 0) as nearer
     from with_teacher
     left join stg_neighbours as neighbours
         on with_teacher.task_key = neighbours.task_key
         and with_teacher.id = neighbours.id
-    left join stg_transfer as made
-        on with_teacher.transfer_set = made.transfer_set
-        and neighbours.neighbour = made.source
-        and made.operator not in ('gold', 'unlabelled')
-    left join stg_signals as signals
-        on with_teacher.teacher = signals.teacher
-        and made.id = signals.id
+    left join made_of
+        on with_teacher.transfer_set = made_of.transfer_set
+        and with_teacher.teacher = made_of.teacher
+        and neighbours.neighbour = made_of.source
 
 )
 
@@ -104,6 +130,10 @@ select
     any_value(coalesce(prediction, round(score, 2)::varchar)) as student_answer,
     any_value(confidence) as student_confidence,
     any_value(error) as error,
-    list_sort(coalesce(list(distinct made_row) filter (where made_id is not null), []))[:20] as made_rows
-from with_made_rows
+    coalesce(flatten(list(list_transform(made_rows, lambda made: {
+        'rank': rank, 'operator': made.operator, 'copy': made.copy, 'text': made.text, 'teacher_answer':
+        case when kind = 'classification' then labels[made.answer + 1] else round(made.logit, 2)::varchar end
+    }) order by rank) filter (where made_rows is not null))[:20], []) as made_rows
+from with_neighbours
+where nearer < 20
 group by run, task, recipe, student, seed, split, id, label, target
