@@ -141,6 +141,7 @@ def ladder(
     task: Annotated[str, typer.Argument(help="Shipped task, task.toml, or a CSV/TSV/JSONL/Parquet file.")],
     store: StorePath = STORE,
     seeds: Annotated[str, typer.Option("--seeds", help="How many (3), or which (0,7,9).")] = "3",
+    copies: Annotated[int | None, typer.Option("--copies", min=1, help="Rows that operators make of each; 20.")] = None,
     overrides: Overrides = None,
     teacher: Teacher = None,
     device: Device = "auto",
@@ -149,11 +150,12 @@ def ladder(
     """Say what labels, the teacher's answers and each operator bring, at one training budget. Goes on where stopped."""
     from kdpipe.compare import compare as run_all
     from kdpipe.contrast import RUNGS
-    from kdpipe.ladder import level, table
+    from kdpipe.ladder import level, table, with_copies
     from kdpipe.render import check_form, render
 
     check_form(form)
-    jobs = level(_jobs(RUNGS, task, store, seeds, overrides, teacher, device, fitting=True))
+    jobs = _jobs(RUNGS, task, store, seeds, overrides, teacher, device, fitting=True)
+    jobs = level(jobs if copies is None else [with_copies(job, copies) for job in jobs])
     found = run_all(jobs)
     if found.runs:
         print(render(table(jobs, found), form))

@@ -32,6 +32,13 @@ def level(jobs: Sequence[Job]) -> list[Job]:
             for e, job in zip(epochs, jobs, strict=True)]
 
 
+def with_copies(job: Job, copies: int) -> Job:
+    """The job whose operators make so many rows of each gold row."""
+    made = tuple(part.model_copy(update={"arguments": {**part.arguments, "copies": copies}})
+                 for part in job.recipe.final.augment)
+    return with_final(job, {"augment": made})
+
+
 def rows_of(job: Job) -> int:
     """How many rows the student learns from in an epoch; of a share of them, about."""
     final = job.recipe.final

@@ -6,7 +6,7 @@ from kdpipe import predictions, recipe
 from kdpipe.compare import compare
 from kdpipe.contrast import RUNGS
 from kdpipe.job import Job
-from kdpipe.ladder import level, rows_of, table
+from kdpipe.ladder import level, rows_of, table, with_copies
 from kdpipe.settings import Settings
 from tests import tiny
 from tests.contracts.test_recipes import reduced
@@ -46,3 +46,10 @@ def test_the_table_holds_each_rung_against_the_one_below(jobs, monkeypatch):
             assert row["gain_low"] <= row["gain"] <= row["gain_high"], name
     del found.runs["teacher_labels"]  # as for a score
     assert {row["rung"]: row["over"] for row in table(levelled, found).to_pylist()}["soft_labels"] == "labels_only"
+
+
+def test_copies_are_of_all_operators_and_rungs_without_stay(jobs):
+    one, two = ({job.recipe.name: rows_of(job) for job in level([with_copies(job, n) for job in jobs])} for n in (1, 2))
+    for job in jobs:
+        name = job.recipe.name
+        assert (one[name] < two[name]) == bool(job.recipe.final.augment)
