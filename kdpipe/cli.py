@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 import kdpipe
-from kdpipe.cli_cache import STORE, Device, StorePath
+from kdpipe import cli_compare, cli_look
 from kdpipe.cli_cache import app as cache
+from kdpipe.cli_options import (
+    STORE,
+    Device,
+    Form,
+    Overrides,
+    RecipeName,
+    Seeds,
+    StorePath,
+    TaskName,
+    Teacher,
+    job_of,
+)
 from kdpipe.errors import UserError, memory_said_plainly
 from kdpipe.resources import is_file
 
@@ -35,6 +47,8 @@ app = App(
     pretty_exceptions_enable=False,
 )
 
+app.add_typer(cli_compare.app)
+app.add_typer(cli_look.app)
 app.add_typer(cache, name="cache")
 
 
@@ -53,15 +67,6 @@ def main(version: Version = False) -> None:
 
 
 
-RecipeName = Annotated[str, typer.Argument(help="A shipped recipe (see `kdpipe recipes`) or a TOML file.")]
-TaskName = Annotated[
-    str | None, typer.Option("--task", "-t", help="Shipped task, task.toml, or a CSV/TSV/JSONL/Parquet file.")
-]
-Seeds = Annotated[str | None, typer.Option("--seeds", help="Seeds, for example 0,1,2.")]
-Overrides = Annotated[
-    list[str] | None, typer.Option("--set", help="phase.key=value, for example student.train.epochs=3.")
-]
-Teacher = Annotated[str | None, typer.Option("--teacher", help="A checkpoint with a trained head, asked as it is.")]
 AUDIT = """
 select operator, split, kind, round(similarity, 3) as similarity, dropped, learned_from, held_out from leak_audit
 where list_contains($sets, transfer_set)
@@ -73,15 +78,6 @@ where list_contains($runs, run)
     or run in (select teacher_run from stg_runs where list_contains($runs, run))
 order by role desc, seed
 """
-
-ROBUSTNESS = """
-select run, perturbation, n, metric, clean, perturbed, "drop", drop_low, drop_high, verdict,
-    coalesce(flips, mean_move) as change, coalesce(agreement, correlation) as with_teacher
-from robustness
-where list_contains($runs, run) and split = $split
-order by list_position($runs, run), not keeps_label, perturbation
-"""
-
 
 @app.command()
 def run(
@@ -98,7 +94,7 @@ def run(
     from kdpipe.job import model_folder
     from kdpipe.render import render
 
-    job = _job(recipe, task, store, seeds, overrides, teacher, device)
+    job = job_of(recipe, task, store, seeds, overrides, teacher, device)
     found = phases.run(job)
     if job.place.local:
         warehouse.build(store)
@@ -108,97 +104,13 @@ def run(
 
 
 @app.command()
-def compare(
-    recipes: Annotated[str, typer.Option("--recipes", help="Names or files separated by commas, or all.")],
-    task: TaskName = None,
-    store: StorePath = STORE,
-    seeds: Annotated[str, typer.Option("--seeds", help="How many (3), or which (0,7,9).")] = "3",
-    overrides: Overrides = None,
-    teacher: Teacher = None,
-    device: Device = "auto",
-    fitting: Annotated[bool, typer.Option("--fitting", help="Leave out recipes that the task does not fit.")] = False,
-    form: Annotated[str, typer.Option("--format", "-f", help="table, csv or json.")] = "table",
-) -> None:
-    """Run several recipes over one cache and put them side by side. Say it again to go on where it was stopped."""
-    from kdpipe.compare import compare as run_all
-    from kdpipe.compare import table
-    from kdpipe.recipe import available
-    from kdpipe.render import check_form, render
-
-    check_form(form)
-    names = list(available()) if recipes == "all" else [name.strip() for name in recipes.split(",") if name.strip()]
-    if not names:
-        raise UserError("--recipes: names none; say names separated by commas, or all (`kdpipe recipes` lists them)")
-    jobs = _jobs(names, task, store, seeds, overrides, teacher, device, fitting)
-    found = run_all(jobs)
-    if found.runs:
-        print(render(table(jobs, found), form))
-    _say_failed(found.failed)
-
-
-@app.command()
-def ladder(
-    task: Annotated[str, typer.Argument(help="Shipped task, task.toml, or a CSV/TSV/JSONL/Parquet file.")],
-    store: StorePath = STORE,
-    seeds: Annotated[str, typer.Option("--seeds", help="How many (3), or which (0,7,9).")] = "3",
-    copies: Annotated[int | None, typer.Option("--copies", min=1, help="Rows that operators make of each; 20.")] = None,
-    overrides: Overrides = None,
-    teacher: Teacher = None,
-    device: Device = "auto",
-    form: Annotated[str, typer.Option("--format", "-f", help="table, csv or json.")] = "table",
-) -> None:
-    """Say what labels, the teacher's answers and each operator bring, at one training budget. Goes on where stopped."""
-    from kdpipe.compare import compare as run_all
-    from kdpipe.contrast import RUNGS
-    from kdpipe.ladder import level, table, with_copies
-    from kdpipe.render import check_form, render
-
-    check_form(form)
-    jobs = _jobs(RUNGS, task, store, seeds, overrides, teacher, device, fitting=True)
-    jobs = level(jobs if copies is None else [with_copies(job, copies) for job in jobs])
-    found = run_all(jobs)
-    if found.runs:
-        print(render(table(jobs, found), form))
-    _say_failed(found.failed)
-
-
-@app.command()
-def curve(
-    recipe: RecipeName,
-    task: TaskName = None,
-    store: StorePath = STORE,
-    shares: Annotated[str, typer.Option("--shares", help="Of the rows, up to 1.")] = "0.0625,0.125,0.25,0.5,1",
-    seeds: Annotated[str, typer.Option("--seeds", help="How many (3), or which (0,7,9).")] = "3",
-    overrides: Overrides = None,
-    teacher: Teacher = None,
-    device: Device = "auto",
-    form: Annotated[str, typer.Option("--format", "-f", help="table, csv or json.")] = "table",
-) -> None:
-    """How a recipe's score grows with its transfer set: nested shares of it, at one training budget."""
-    from kdpipe.compare import compare as run_all
-    from kdpipe.render import check_form, render
-    from kdpipe.sizes import steps, table
-
-    check_form(form)
-    try:
-        wanted = [float(share) for share in shares.split(",")]
-    except ValueError:
-        raise UserError(f"--shares: {shares}; numbers above 0 and up to 1, separated by commas, are wanted") from None
-    jobs = steps(_jobs([recipe], task, store, seeds, overrides, teacher, device, False)[0], wanted)
-    found = run_all(jobs)
-    if found.runs:
-        print(render(table(jobs, found), form))
-    _say_failed(found.failed)
-
-
-@app.command()
 def audit(
     recipe: RecipeName,
     task: TaskName = None,
     store: StorePath = STORE,
     overrides: Overrides = None,
     teacher: Teacher = None,
-    form: Annotated[str, typer.Option("--format", "-f", help="table, csv or json.")] = "table",
+    form: Form = "table",
 ) -> None:
     """Rows of a recipe's transfer sets that are, or nearly are, dev or test rows. Makes the sets that are missing."""
     from kdpipe import phases, warehouse
@@ -206,7 +118,7 @@ def audit(
     from kdpipe.render import check_form, render
 
     check_form(form)
-    job = _job(recipe, task, store, None, overrides, teacher, "cpu")
+    job = job_of(recipe, task, store, None, overrides, teacher, "cpu")
     counts = phases.augment(job).detail
     sets = [transfer_key(job, phase) for phase in phases.taught(job)]
     found = warehouse.query(store, AUDIT, {"sets": sets})
@@ -233,7 +145,7 @@ def plan(
     from kdpipe.plan import plan as steps
 
     table = Table("stage", "what", "rows", "", "why")
-    for step in steps(_job(recipe, task, store, seeds, overrides, teacher, device)):
+    for step in steps(job_of(recipe, task, store, seeds, overrides, teacher, device)):
         table.add_row(
             step.stage,
             step.what,
@@ -262,7 +174,7 @@ def bench(
     from kdpipe.bench import bench as measure
 
     table = Table("path", "rate", "share of", "", "bound by")
-    for m in measure(_job(recipe, task, store, seeds, overrides, teacher, device), rows):
+    for m in measure(job_of(recipe, task, store, seeds, overrides, teacher, device), rows):
         share = "" if m.share is None else f"{m.share:.0%}"
         rate = f"{m.rate:,.0f}" if m.rate >= 10 else f"{m.rate:.1f}"
         table.add_row(m.path, f"{rate} {m.unit}", m.floor, share, m.bound)
@@ -304,140 +216,6 @@ def _splits(splits: dict[str, dict[str, object]]) -> str:
 
 
 @app.command()
-def sql(
-    query: Annotated[str | None, typer.Argument(help="A select, or the name of a view.")] = None,
-    store: StorePath = STORE,
-    form: Annotated[str, typer.Option("--format", "-f", help="table, csv or json.")] = "table",
-    names: Annotated[bool, typer.Option("--list", help="All views, with what one row of each is.")] = False,
-    check: Annotated[bool, typer.Option("--check", help="Run the checks; exit code 1 when one finds rows.")] = False,
-) -> None:
-    """Ask the runs, predictions and transfer sets. Read-only."""
-    from kdpipe import warehouse
-    from kdpipe.render import render
-
-    if names:
-        for name, grain in warehouse.named():
-            print(f"{name:28} {grain}")
-    elif check:
-        failures = warehouse.run_checks(store)
-        print("\n".join(failures) or "all checks hold")
-        raise typer.Exit(1 if failures else 0)
-    elif query is None:
-        raise UserError(
-            'say a select, or the name of a view: kdpipe sql "select * from leaderboard", kdpipe sql --list'
-        )
-    else:
-        print(render(warehouse.query(store, query), form))
-
-
-@app.command()
-def significance(
-    names: Annotated[list[str] | None, typer.Argument(help="Recipes, teachers' phases, run ids; none: all.")] = None,
-    task: Annotated[str | None, typer.Option("--task", "-t", help="Where the store holds runs of several.")] = None,
-    split: Annotated[str, typer.Option("--split", help="dev or test.")] = "dev",
-    metric: Annotated[str | None, typer.Option("--metric", help="Of the task's kind; its first by default.")] = None,
-    against: Annotated[str | None, typer.Option("--against", help="Hold all against this one, not each pair.")] = None,
-    store: StorePath = STORE,
-    form: Annotated[str, typer.Option("--format", "-f", help="table, csv or json.")] = "table",
-) -> None:
-    """Say of which recipes and runs one can tell that one is better, and how sure that is."""
-    from kdpipe.contrast import contrast, tables
-    from kdpipe.render import check_form, render
-
-    check_form(form)
-    scores, differences = tables(*contrast(store, names or (), task, split, metric, against))
-    if form == "table":
-        print(render(scores, form))
-    print(render(differences, form))
-
-
-@app.command()
-def robustness(
-    names: Annotated[list[str] | None, typer.Argument(help="Recipes, teachers' phases, run ids; none: all.")] = None,
-    task: Annotated[str | None, typer.Option("--task", "-t", help="Where the store holds runs of several.")] = None,
-    split: Annotated[str, typer.Option("--split", help="dev or test.")] = "dev",
-    store: StorePath = STORE,
-    device: Device = "auto",
-    form: Annotated[str, typer.Option("--format", "-f", help="table, csv or json.")] = "table",
-) -> None:
-    """Ask students and teachers again after typos, other cases, neutral words and negations in a split's texts."""
-    from kdpipe import warehouse
-    from kdpipe.render import check_form, render
-    from kdpipe.robustness import robustness as ask
-    from kdpipe.signals.live import pick_device
-
-    check_form(form)
-    runs = ask(store, names or (), task, split, pick_device(device))
-    print(render(warehouse.query(store, ROBUSTNESS, {"runs": runs, "split": split}), form))
-
-
-@app.command()
-def report(
-    names: Annotated[list[str] | None, typer.Argument(help="Recipes, teachers' phases, run ids; none: all.")] = None,
-    task: Annotated[str | None, typer.Option("--task", "-t", help="Of this task alone.")] = None,
-    split: Annotated[str, typer.Option("--split", help="dev or test.")] = "dev",
-    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path("report.html"),
-    store: StorePath = STORE,
-) -> None:
-    """Write one HTML file about the runs: leaderboard, costs, curves, confusion, calibration, errors."""
-    from kdpipe.report import build
-
-    page = build(store, names or (), task, split)
-    try:
-        output.write_text(page, encoding="utf-8")
-    except OSError as e:
-        raise UserError(f"{output}: cannot be written ({e.strerror}); name another with --output") from None
-    print(f"{output}: {len(page) / 1e6:.1f} MB")
-
-
-PROBED = """
-select {}task, layer, accuracy, majority, untrained, gain_over_untrained, n
-from probing
-where list_contains($names, name) and list_contains($task_keys, task_key) and protocol = $protocol
-order by name, task, place
-"""
-
-
-@app.command()
-def probe(
-    names: Annotated[list[str], typer.Argument(help="Runs, recipes, RUN:teacher, model folders.")],
-    tasks: Annotated[
-        str | None, typer.Option("--tasks", "-t", help="Tasks or files separated by commas; the ten shipped ones.")
-    ] = None,
-    grid: Annotated[str, typer.Option("--grid", help="Settings to choose from: quick, full or linear.")] = "quick",
-    cls: Annotated[bool, typer.Option("--cls", help="Probe transformers' [CLS] states, too.")] = False,
-    store: StorePath = STORE,
-    device: Device = "auto",
-    form: Annotated[str, typer.Option("--format", "-f", help="table, csv or json.")] = "table",
-) -> None:
-    """What each layer of a model knows, beside an untrained twin. Say it again to go on where it was stopped."""
-    from kdpipe import warehouse
-    from kdpipe.probing.probes import Protocol
-    from kdpipe.probing.probes import probe as run_all
-    from kdpipe.render import check_form, render
-    from kdpipe.signals.live import pick_device
-    from kdpipe.store import Store
-
-    check_form(form)
-    protocol, wanted = Protocol(grid, cls), [name.strip() for name in (tasks or "").split(",") if name.strip()]
-    found = run_all(Store(store), names, wanted, protocol, pick_device(device))
-    select = PROBED.format("name, " if len(found.names) > 1 else "")
-    print(render(warehouse.query(store, select, {**vars(found), "protocol": protocol.key}), form))
-
-
-@app.command()
-def explore(
-    store: StorePath = STORE,
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: a free one.")] = 0,
-    show: Annotated[bool, typer.Option("--open/--no-open", help="Open it in the browser.")] = True,
-) -> None:
-    """Filter, compare and trace predictions on a local page; Ctrl-C stops it."""
-    from kdpipe.explore import serve
-
-    serve(store, port, show)
-
-
-@app.command()
 def predict(
     model: Annotated[str, typer.Argument(help="A student's folder, or any checkpoint with a trained head.")],
     texts: Annotated[
@@ -473,54 +251,6 @@ def up(
     from kdpipe.up import up as start
 
     start(store, port)
-
-
-def _job(
-    recipe: str,
-    task: str | None,
-    store: str,
-    seeds: str | None,
-    overrides: list[str] | None,
-    teacher: str | None,
-    device: str,
-):
-    from kdpipe.job import Job
-    from kdpipe.recipe import load
-
-    return Job(load(recipe, task, _seeds(seeds), overrides or (), teacher), store, device)
-
-
-def _jobs(names: Iterable[str], task: str | None, store: str, seeds: str, overrides: list[str] | None,
-          teacher: str | None, device: str, fitting: bool):
-    """A job for each recipe. fitting: those that the task does not fit are left out and said, unless none is left."""
-    which = ",".join(map(str, range(int(seeds)))) if seeds.isdigit() and int(seeds) else seeds
-    jobs, unfit = [], []
-    for name in dict.fromkeys(names):
-        try:
-            jobs.append(_job(name, task, store, which, overrides, teacher, device))
-        except UserError as e:
-            unfit += e.faults
-    if unfit and not (fitting and jobs):
-        raise UserError(unfit)
-    for fault in unfit:
-        print(f"left out: {fault}", file=sys.stderr)
-    return jobs
-
-
-def _say_failed(failed: Mapping[str, str]) -> None:
-    for name, why in failed.items():
-        print(f"kdpipe: {name}: {why}", file=sys.stderr)
-    if failed:
-        raise typer.Exit(2)
-
-
-def _seeds(said: str | None) -> list[int] | None:
-    if said is None:
-        return None
-    try:
-        return [int(s) for s in said.split(",")]
-    except ValueError:
-        raise UserError(f"--seeds {said}: whole numbers separated by commas, for example 0,1,2") from None
 
 
 def _texts(texts: list[str] | None, file: Path | None) -> Iterator[str | tuple[str, str]]:

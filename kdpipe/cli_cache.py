@@ -6,14 +6,9 @@ from typing import Annotated
 
 import typer
 
-from kdpipe.resources import STORE
+from kdpipe.cli_options import STORE, Device, Form, StorePath
 
-StorePath = Annotated[
-    str, typer.Option("--store", "-s", envvar="KDPIPE_STORE", help="Folder or URL that keeps everything.")
-]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 Fingerprint = Annotated[str | None, typer.Option("--teacher", help="Fingerprint of a teacher, or how it begins.")]
-Form = Annotated[str, typer.Option("--format", "-f", help="table, csv or json.")]
 
 app = typer.Typer(no_args_is_help=True, help="Look after the teacher cache: what teachers said, kept in Parquet.")
 

@@ -35,7 +35,8 @@ LAYERS = (
     ("ladder", "report"),
     ("sizes",),
     ("explore",),
-    ("cli_cache",),
+    ("cli_options",),
+    ("cli_cache", "cli_compare", "cli_look"),
     ("cli", "flows"),
 )
 HEIGHT = {unit: height for height, layer in enumerate(LAYERS) for unit in layer}
