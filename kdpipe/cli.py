@@ -67,10 +67,6 @@ def main(version: Version = False) -> None:
 
 
 
-AUDIT = """
-select operator, split, kind, round(similarity, 3) as similarity, dropped, learned_from, held_out from leak_audit
-where list_contains($sets, transfer_set)
-"""
 SCORES = """
 select recipe, role, seed, metric, dev_score, test_score, teacher_rows_asked, non_embedding_parameters, parameters
 from stg_runs
@@ -113,19 +109,19 @@ def audit(
     form: Form = "table",
 ) -> None:
     """Rows of a recipe's transfer sets that are, or nearly are, dev or test rows. Makes the sets that are missing."""
-    from kdpipe import phases, warehouse
-    from kdpipe.job import transfer_key
+    from kdpipe import phases, transfer
+    from kdpipe.leaks import in_words
     from kdpipe.render import check_form, render
 
     check_form(form)
     job = job_of(recipe, task, store, None, overrides, teacher, "cpu")
-    counts = phases.augment(job).detail
-    sets = [transfer_key(job, phase) for phase in phases.taught(job)]
-    found = warehouse.query(store, AUDIT, {"sets": sets})
-    for name, of in counts.items():
+    for name, of in phases.augment(job).detail.items():
         typer.echo(f"{name}: {of['rows']:,} rows; dropped {of['dropped_leaks']:,} copies of dev and test rows and "
-                   f"{of['dropped_near']:,} near them; {of['gold_leaks']:,} gold rows are such and stay", err=True)
-    print(render(found, form))
+                   f"{of.get('dropped_near', 0):,} near them", err=True)
+    gold = transfer.gold_leaks(job.recipe.task, job.recipe.final.near)
+    typer.echo(f"gold: {len(gold):,} of {len(job.recipe.task.splits['train']):,} rows are copies of dev and test rows "
+               "or near them, and stay", err=True)
+    print(render(in_words([gold, *phases.dropped(job)]), form))
 
 
 @app.command()

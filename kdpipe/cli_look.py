@@ -107,8 +107,10 @@ def report(
     from kdpipe.report import build
 
     page = build(store, names or (), task, split)
+    scratch = output.with_name(f".{output.name}.tmp")
     try:
-        output.write_text(page, encoding="utf-8")
+        scratch.write_text(page, encoding="utf-8")
+        scratch.replace(output)
     except OSError as e:
         raise UserError(f"{output}: cannot be written ({e.strerror}); name another with --output") from None
     print(f"{output}: {len(page) / 1e6:.1f} MB")

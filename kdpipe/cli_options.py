@@ -52,7 +52,7 @@ def job_of(
 def jobs_of(names: Iterable[str], task: str | None, store: str, seeds: str, overrides: list[str] | None,
           teacher: str | None, device: str, fitting: bool) -> list[Job]:
     """A job for each recipe. fitting: those that the task does not fit are left out and said, unless none is left."""
-    which = ",".join(map(str, range(int(seeds)))) if seeds.isdigit() and int(seeds) else seeds
+    which = ",".join(map(str, range(int(seeds)))) if seeds.isascii() and seeds.isdecimal() and int(seeds) else seeds
     jobs, unfit = [], []
     for name in dict.fromkeys(names):
         try:

@@ -61,7 +61,7 @@ def taken(values: Values, rows: np.ndarray) -> Values:
     flat = values.flat if isinstance(values, Ragged) else values
     if not isinstance(flat, np.memmap):
         return values.take(rows) if isinstance(values, Ragged) else np.take(values, rows, axis=0)
-    blocks = np.array_split(rows, -(-len(rows) // BLOCK))
+    blocks = np.array_split(rows, max(1, -(-len(rows) // BLOCK)))
     if isinstance(values, Ragged):
         into = _Segment(flat.dtype)
         for block in blocks:

@@ -8,12 +8,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from kdpipe import phases
+from kdpipe import phases, transfer
 from kdpipe.compare import Comparison
 from kdpipe.contrast import of_runs, rung_below
 from kdpipe.job import Job, transfer_key
 from kdpipe.settings import Settings
-from kdpipe.transfer import facts
+from kdpipe.transfer import facts, read_rows
 
 
 def level(jobs: Sequence[Job]) -> list[Job]:
@@ -40,17 +40,18 @@ def with_copies(job: Job, copies: int) -> Job:
 
 
 def rows_of(job: Job) -> int:
-    """How many rows the student learns from in an epoch; of a share of them, about."""
-    final = job.recipe.final
-    if not final.asks:
-        rows = len(job.recipe.task.splits["train"])
-    else:
-        rows = facts(job.place, transfer_key(job, final))["counts"]["rows"]
-    return max(1, round(rows * final.share))
+    """How many rows the student learns from in an epoch."""
+    final, train = job.recipe.final, job.recipe.task.splits["train"]
+    if final.share < 1:
+        whole = read_rows(job.place, transfer_key(job, final)) if final.asks else transfer.rows_of(train)
+        return len(whole.some(final.share))
+    return facts(job.place, transfer_key(job, final))["counts"]["rows"] if final.asks else len(train)
 
 
 def _with(job: Job, said: dict[str, int]) -> Job:
-    return with_final(job, {"train": {**job.recipe.final.train, **said}})
+    now = job.recipe.final.train
+    other = {key: value for key, value in said.items() if value != getattr(Settings(**now), key)}
+    return with_final(job, {"train": {**now, **other}})  # as it stands where nothing changes: the same model
 
 
 def with_final(job: Job, said: dict[str, Any], name: str | None = None) -> Job:

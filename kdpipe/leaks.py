@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import TYPE_CHECKING
@@ -47,7 +47,7 @@ class Audit:
                   for name, rows in splits.items()]
         self.held_out = pa.concat_tables(tables).combine_chunks() if tables else pa.table({"id": []})
         self.near = HeldOut(self.held_out, near) if near is not None and len(self.held_out) else None
-        self.listed: dict[bytes, pa.Table] = {}
+        self.listed: dict[bytes, tuple] = {}  # id of a row -> its line of LEAKS
         self._exact: list[Places] = []
 
     def hold_out(self, ids: np.ndarray) -> None:
@@ -74,14 +74,32 @@ class Audit:
 
     def table(self) -> pa.Table:
         """What was listed, schema LEAKS, each row once, by id."""
-        return pa.concat_tables([LEAKS.empty_table(), *(self.listed[key] for key in sorted(self.listed))])
+        lines = [self.listed[key] for key in sorted(self.listed)]
+        return pa.table(list(map(list, zip(*lines, strict=True))), schema=LEAKS) if lines else LEAKS.empty_table()
 
     def _list(self, rows: pa.Table, found: Found, dropped: bool) -> None:
-        for row, nearest, similarity in zip(found.rows.tolist(), found.nearest.tolist(), found.similarity, strict=True):
-            mine, other = rows.slice(row, 1).to_pylist()[0], self.held_out.slice(nearest, 1).to_pylist()[0]
-            self.listed.setdefault(mine["id"], pa.table([[value] for value in (
-                mine["id"], mine["text_a"], mine["text_b"], mine["operator"], other["split"], other["id"],
-                other["text_a"], other["text_b"], similarity, dropped)], schema=LEAKS))
+        mine = rows.select(["id", "text_a", "text_b", "operator"]).take(pa.array(found.rows)).to_pylist()
+        others = self.held_out.take(pa.array(found.nearest)).to_pylist() if len(found.rows) else []
+        for row, other, similarity in zip(mine, others, found.similarity, strict=True):
+            self.listed.setdefault(row["id"], (
+                row["id"], row["text_a"], row["text_b"], row["operator"], other["split"], other["id"], other["text_a"],
+                other["text_b"], similarity, dropped))
+
+
+def in_words(listed: Sequence[pa.Table]) -> pa.Table:
+    """Tables of schema LEAKS as one that is read by people, most similar first."""
+    names = ("operator", "split", "kind", "similarity", "dropped", "learned_from", "held_out")
+    rows = [row for table in listed for row in table.to_pylist()]
+    rows.sort(key=lambda row: (-row["similarity"], row["operator"], row["text_a"]))
+    columns = list(zip(*((
+        row["operator"], row["split"], "copy" if row["id"] == row["held_out"] else "near", round(row["similarity"], 3),
+        row["dropped"], _joined(row["text_a"], row["text_b"]), _joined(row["held_out_a"], row["held_out_b"]),
+    ) for row in rows), strict=True)) or [()] * len(names)
+    return pa.table(dict(zip(names, map(list, columns), strict=True)))
+
+
+def _joined(*texts: str | None) -> str:
+    return " | ".join(text for text in texts if text is not None)
 
 
 @dataclass(frozen=True)
@@ -104,7 +122,23 @@ class HeldOut:
     _all_known: bool = False
 
     def find(self, rows: pa.Table) -> Found:
-        """Rows with text_a and text_b -> those that are near, each with the nearest, the first of equally near ones."""
+        """Rows with text_a and text_b -> those that are near, each with the nearest, the first of equally near ones.
+
+        A pair is near, too, where it is so with its texts changed over.
+        """
+        found = self._find(rows)
+        if rows["text_b"].null_count == len(rows):
+            return found
+        names = [{"text_a": "text_b", "text_b": "text_a"}.get(name, name) for name in rows.column_names]
+        over = self._find(rows.rename_columns(names).set_column(
+            names.index("text_a"), "text_a", pc.fill_null(rows["text_b"], "")))
+        more = ~np.isin(over.rows, found.rows)
+        each = (np.concatenate([a, b[more]]) for a, b in zip(vars(found).values(), vars(over).values(), strict=True))
+        rows_of, nearest, similarity = each
+        order = np.argsort(rows_of)
+        return Found(rows_of[order], nearest[order], similarity[order])
+
+    def _find(self, rows: pa.Table) -> Found:
         sets, n = self._sets, len(rows)  # the sets before all else: they name the words
         row, key = self._shingles(rows)
         likely = self._shares_some(row, key, n)

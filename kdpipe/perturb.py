@@ -31,6 +31,7 @@ _SHORT = r"\b(?:it|he|she|that|there|what|who)\s?['’]s|['’](?:re|m|ve|ll)"
 _NEGATED = re.compile(
     rf"\b({_AUXILIARY}|ca|wo|sha)(?:\s?n['’]t|\s+not)\b|\b(can)not\b|(['’](?:s|re|m|ve|ll|d))\s+not\b", re.IGNORECASE)
 _PLAIN = re.compile(rf"(\b(?:{_AUXILIARY})|{_SHORT})\b", re.IGNORECASE)
+_ASKED = re.compile(rf"(\b(?:{_AUXILIARY})\s+(?:i|you|he|she|it|we|they|this|that|there))\s+not\b", re.IGNORECASE)
 _WHOLE = {"ca": "can", "wo": "will", "sha": "shall"}
 
 Change = Callable[[str, np.uint64], str]  # a text and the key of its draws
@@ -135,6 +136,8 @@ def added(text: str, words: str) -> str:
 
 def negation(text: str) -> str:
     """Without the "not" or "n't" of its first negated auxiliary; else with "not" after its first auxiliary, if any."""
+    if asked := _ASKED.search(text):  # "Is it not fine?"
+        return text[:asked.end(1)] + text[asked.end():]
     if found := _NEGATED.search(text):
         said = found[1] or found[2] or found[3]
         whole = _WHOLE.get(said.lower(), said)

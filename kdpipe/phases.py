@@ -54,6 +54,12 @@ def taught(job: Job) -> list[Phase]:
     return [p for p in job.recipe.phase if p.asks]
 
 
+def dropped(job: Job) -> list[pa.Table]:
+    """What was kept out of a job's transfer sets for being like a dev or test row: schema LEAKS."""
+    folders = {job.place.leaks(transfer_key(job, phase)) for phase in taught(job)}
+    return [found for folder in sorted(folders) if (found := job.place.read(folder)) is not None]
+
+
 @memory_said_plainly("teach")
 def teach(job: Job) -> Report:
     """Ask every teacher that is there for the rows that its cache lacks."""

@@ -63,7 +63,8 @@ def compare(systems: Sequence[System], gold: np.ndarray, metric: str, pairs: Pai
             resamples: int = RESAMPLES, seed: int = 0) -> tuple[list[Score], list[Difference]]:
     """Each system's score and the difference of each pair, Holm-corrected together.
 
-    pairs: of names; "all": each with each other; "best": each against the one with the highest score.
+    pairs: of names; "all": each with each other; "best": each against the one with the highest score, corrected as if
+    all were compared, for each might have been the best.
     gold: class indexes or scores [n]. metric: a name of kdpipe.tasks.metrics. One set of resampled rows serves all
     systems, so the intervals of their differences are paired. With one seed on both sides the verdict is on these two
     models alone: nothing is known of other seeds.
@@ -74,8 +75,9 @@ def compare(systems: Sequence[System], gold: np.ndarray, metric: str, pairs: Pai
     at, spread = np.split(point[0], cuts), np.split(drawn, cuts, axis=1)
     scores = [Score(s.name, a.mean(), *np.clip(_interval(a, None, d.mean(1)), -1, 1), len(a))
               for s, a, d in zip(systems, at, spread, strict=True)]  # no metric here goes beyond 1
-    names = [s.name for s in systems]
+    names, family = [s.name for s in systems], None
     if pairs == "best":
+        family = len(names) * (len(names) - 1) // 2  # which one is the best was seen on these very rows
         pairs = all_against(names, max(scores, key=lambda s: s.value).name)
     found = []
     for one, other in combinations(names, 2) if pairs == "all" else pairs:
@@ -84,20 +86,24 @@ def compare(systems: Sequence[System], gold: np.ndarray, metric: str, pairs: Pai
         low, high = _interval(at[i], at[j], rows)
         p, test = _p(metric, gold, systems[i], systems[j], at[i], at[j], rows, resamples, seed)
         found.append(Difference(names[i], names[j], at[i].mean() - at[j].mean(), low, high, p, p, "", test))
-    return scores, holm(found)
+    return scores, holm(found, family)
 
 
 def all_against(names: Iterable[str], one: str) -> list[tuple[str, str]]:
     return [(name, one) for name in names if name != one]
 
 
-def holm(found: list[Difference]) -> list[Difference]:
-    """With Holm's p and the verdict that follows from it.  Holm 1979, Scandinavian Journal of Statistics 6."""
+def holm(found: list[Difference], family: int | None = None) -> list[Difference]:
+    """With Holm's p and the verdict that follows from it.  Holm 1979, Scandinavian Journal of Statistics 6.
+
+    family: how many comparisons there were, where these are not all; the others count as ones with p = 1.
+    """
     corrected = [d.p for d in found]
-    if len(found) > 1:
+    if (family or len(found)) > 1 and found:
         from statsmodels.stats.multitest import multipletests
 
-        corrected = multipletests(corrected, alpha=LEVEL, method="holm")[1]
+        others = [1.0] * ((family or len(found)) - len(found))
+        corrected = multipletests([*corrected, *others], alpha=LEVEL, method="holm")[1][:len(found)]
     return [replace(d, p_holm=float(p), verdict=_verdict(d.value, p)) for d, p in zip(found, corrected, strict=True)]
 
 
@@ -124,8 +130,14 @@ def _interval(first: np.ndarray, second: np.ndarray | None, rows: np.ndarray) ->
 
 
 def _seeds(*scores: np.ndarray | None) -> list[tuple[float, int]]:
-    """The variance of each mean over seeds and its degrees of freedom; a system of one seed is taken as it is."""
-    return [(s.var(ddof=1) / len(s), len(s) - 1) for s in scores if s is not None and len(s) > 1]
+    """The variance of each mean over seeds and its degrees of freedom. A system of one seed against one of several is
+    taken to vary as that does."""
+    there = [s for s in scores if s is not None]
+    several = [s for s in there if len(s) > 1]
+    if len(several) == 1 and len(there) == 2:
+        s = several[0]
+        return [(s.var(ddof=1) * (1 + 1 / len(s)), len(s) - 1)]
+    return [(s.var(ddof=1) / len(s), len(s) - 1) for s in several]
 
 
 def _together(seeds: list[tuple[float, int]], rows: np.ndarray) -> tuple[float, float]:

@@ -28,17 +28,19 @@ def steps(job: Job, shares: Sequence[float] = SHARES) -> list[Job]:
     wrong = [share for share in shares if not 0 < share <= 1]
     if wrong or not shares:
         raise UserError(f"--shares: {', '.join(map(str, wrong)) or 'none'}; allowed: numbers above 0 and up to 1")
-    if job.recipe.final.members:
-        raise UserError(f"{job.recipe.name}: its last phase is an ensemble, which is not trained; name another recipe")
+    trained = [phase.name for phase in job.students]
+    if len(trained) > 1:
+        raise UserError(f"{job.recipe.name}: trains {', '.join(trained)} one after another, and a share of the last "
+                        "one's rows would say nothing of the others'; name a recipe with one student phase")
     each = [with_final(job, {"share": share}, f"{job.recipe.name}-{share:g}") for share in sorted({*shares} - {1.0})]
     return level([*each, job])
 
 
 def table(jobs: Sequence[Job], found: Comparison, split: str = "dev") -> pa.Table:
     """One row per share: its rows, its score with its 95% interval, and whether it can be told from the whole."""
-    jobs = [job for job in jobs if job.recipe.name in found.runs]
     whole, metric = jobs[-1].recipe.name, jobs[0].recipe.task.metrics[0]
-    pairs = [(job.recipe.name, whole) for job in jobs[:-1]]
+    jobs = [job for job in jobs if job.recipe.name in found.runs]
+    pairs = [(job.recipe.name, whole) for job in jobs if whole in found.runs and job.recipe.name != whole]
     scores, differences = of_runs(jobs[0].place, found.runs, split, metric, pairs)
     by_name, said = {s.name: s for s in scores}, {d.first: d for d in differences}
     return pa.Table.from_pylist([_row(job, by_name[job.recipe.name], said.get(job.recipe.name), split) for job in jobs])
@@ -50,5 +52,5 @@ def _row(job: Job, score: Score, difference: Difference | None, split: str) -> d
     return {
         "share": job.recipe.final.share, "rows": rows, "metric": job.recipe.task.metrics[0],
         "seeds": score.seeds, split: round(score.value, 4), "low": round(score.low, 4), "high": round(score.high, 4),
-        "than_all": difference.verdict if difference else "all rows",
+        "than_all": "all rows" if job.recipe.final.share == 1 else difference and difference.verdict,
     }

@@ -65,7 +65,7 @@ def build(store: Store, task: Task, operators: Specs = (), unlabelled: Sequence[
 
     Gold rows stay as they are. Of the others, those with the exact text of a dev or test row (as it stands, or with
     its words joined by spaces), those that are near one (kdpipe.leaks) and those that are already in the set are
-    dropped and counted. All that is a copy of a dev or test row or near one, gold rows too, is listed beside the set.
+    dropped and counted; copies and what is near are listed beside the set.
     near: the similarity from which rows are near, from 0.5 to 1; False: copies alone are looked for.
     workers: processes; by default one, and one for each core where there is much to make.
     Raises UserError: unknown operator, argument, preset or tagger; a number out of its bounds; a missing or
@@ -76,14 +76,11 @@ def build(store: Store, task: Task, operators: Specs = (), unlabelled: Sequence[
     if store.is_complete(folder):
         return set_key
     made_by, gold = operators_of(operators), _sorted(task.splits["train"])
-    held_out = {name: rows for name, rows in task.splits.items() if name != "train" and len(rows)}
+    held_out = _held_out(task)
     intake = Intake(store, folder, Audit(held_out, near or None))
     intake.seen.add(halves(gold["id"]))
     _hold_out(intake, [halves(rows["id"]) for rows in held_out.values()])
-    known = _lineage(gold, "gold")
-    intake.audit.copies(known, dropped=False)
-    intake.audit.near_ones(known, dropped=False)
-    intake.write(known)
+    intake.write(_lineage(gold, "gold"))
     for source in unlabelled:
         intake.take(_lineage(_sorted(_unlabelled(source, task)), "unlabelled"))
     if made_by:
@@ -103,6 +100,18 @@ def build(store: Store, task: Task, operators: Specs = (), unlabelled: Sequence[
         "counts": _counts(intake),
     })
     return set_key
+
+
+def gold_leaks(task: Task, near: float | Literal[False] = NEAR) -> pa.Table:
+    """The gold rows that are copies of dev or test rows, or near one, schema LEAKS: the task's own, which stay."""
+    _check_near(near)
+    held_out, gold = _held_out(task), _lineage(_sorted(task.splits["train"]), "gold")
+    audit = Audit(held_out, near or None)
+    if held_out:
+        audit.hold_out(np.concatenate([halves(rows["id"]) for rows in held_out.values()]))
+        audit.copies(gold, dropped=False)
+        audit.near_ones(gold, dropped=False)
+    return audit.table()
 
 
 def read(store: Store, set_key: str, columns: list[str] | None = None) -> pa.Table:
@@ -193,7 +202,6 @@ def _counts(intake: Intake) -> dict[str, object]:
         "dropped_duplicates": intake.dropped_duplicates,
         "dropped_leaks": intake.dropped_leaks,
         "dropped_near": intake.dropped_near,
-        "gold_leaks": sum(not dropped for dropped in intake.audit.table()["dropped"].to_pylist()),
         "rows": intake.operators.total(),
     }
 
@@ -241,6 +249,10 @@ def _sorted(rows: pa.Table) -> pa.Table:
     """Rows by id; equal texts with different labels by label, so that the order they came in leaves no trace."""
     ids, labels = halves(rows["id"]), rows["label"].to_numpy()
     return rows.select(ROWS.names).take(pa.array(np.lexsort((labels, ids[:, 1], ids[:, 0]))))
+
+
+def _held_out(task: Task) -> dict[str, pa.Table]:
+    return {name: rows for name, rows in task.splits.items() if name != "train" and len(rows)}
 
 
 def _hold_out(intake: Intake, ids: list[np.ndarray]) -> None:

@@ -63,7 +63,9 @@ def test_both_texts_of_a_pair_count():
     held_out = HeldOut(table(["a man is singing"], ["a woman is playing"]))
     rows = table(["a man is singing", "a man is singing", "a woman is playing"],
                  ["A woman is playing.", "nobody sings", "a man is singing"])
-    assert held_out.find(rows).rows.tolist() == [0]
+    found = held_out.find(rows)
+    assert found.rows.tolist() == [0, 2]  # the last with its texts changed over
+    assert found.similarity.tolist() == [1.0, 1.0]
 
 
 def test_a_word_that_nothing_held_out_has_counts():

@@ -31,6 +31,7 @@ def table(texts, seconds=None):
     ("the film's charm", "the film's charm"),
     ("this island", "this island"),
     ("a note on nothing", "a note on nothing"),
+    ("Is it not fine ?", "Is it fine ?"),
 ])
 def test_negation(text, other):
     assert negation(text) == other

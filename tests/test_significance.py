@@ -130,6 +130,31 @@ def test_many_pairs_are_corrected_together():
     assert [d.second for d in against] == ["better"] * 5 and {d.verdict for d in against} == {"worse"}
 
 
+def test_the_best_of_many_that_are_alike_is_no_better():
+    """100 times 28 systems without any difference: which is the best is seen on the rows that are tested."""
+    alarms = 0
+    for i in range(100):
+        rng = np.random.default_rng(i)
+        gold, hard = rng.integers(2, size=400), rng.random(400)
+        answers = np.where((rng.random((28, 1, 400)) + hard) / 2 < 0.75, gold, 1 - gold)
+        _, found = compare([System(str(k), a) for k, a in enumerate(answers)], gold, "accuracy", "best", 20, seed=i)
+        alarms += any(d.verdict != "cannot tell apart" for d in found)
+    assert alarms <= stats.binom.ppf(0.999, 100, 0.05)
+
+
+def test_one_seed_against_three_is_taken_to_vary_as_they_do():
+    """300 pairs without any difference, whose seeds differ by five points: one of them was trained once alone."""
+    alarms = 0
+    for i in range(300):
+        rng = np.random.default_rng(i)
+        gold = rng.integers(2, size=400)
+        one, three = (np.where(rng.random((n, 400)) < 0.8 + 0.05 * rng.normal(size=(n, 1)), gold, 1 - gold)
+                      for n in (1, 3))
+        _, [found] = compare([System("one", one), System("three", three)], gold, "accuracy", resamples=100, seed=i)
+        alarms += found.verdict != "cannot tell apart"
+    assert alarms <= stats.binom.ppf(0.999, 300, 0.05)
+
+
 @pytest.mark.parametrize(("metric", "seeds"), [("accuracy", 1), ("matthews", 1), ("f1", 1), ("pearson", 1),
                                                ("accuracy", 3), ("macro_f1", 3)])
 def test_false_alarms_are_within_their_bounds(metric, seeds):

@@ -13,7 +13,7 @@ import pytest
 
 from kdpipe import making, transfer, warehouse
 from kdpipe.errors import UserError
-from kdpipe.leaks import Audit
+from kdpipe.leaks import Audit, in_words
 from kdpipe.store import Store
 from kdpipe.types import MASK, ROWS, TRANSFER, Round, Task, row_ids
 
@@ -67,7 +67,7 @@ def test_without_operators_the_set_is_gold(store):
         ("a", 0), ("a", 1), ("a", 1), ("b", 0)]
     assert set(table["operator"].to_pylist()) == {"gold"} and table["source"].equals(table["id"])
     assert counts(store, key) == {"gold": 4, "unlabelled": 0, "made": {}, "dropped_duplicates": 0, "dropped_leaks": 0,
-                                  "dropped_near": 0, "gold_leaks": 0,
+                                  "dropped_near": 0,
                                   "rows": 4}
 
 
@@ -178,7 +178,7 @@ def test_unlabelled_text_joins_without_labels(store, tmp_path):
     assert sorted(row["text_a"] for row in extra) == ["new one", "new two"]
     assert all(row["label"] is None and row["source"] == row["id"] for row in extra)
     assert counts(store, key) == {"gold": 1, "unlabelled": 2, "made": {}, "dropped_duplicates": 2, "dropped_leaks": 1,
-                                  "dropped_near": 0, "gold_leaks": 0,
+                                  "dropped_near": 0,
                                   "rows": 3}
 
 
@@ -308,14 +308,16 @@ def test_near_copies_of_dev_rows_are_dropped_counted_and_listed(store, tmp_path)
     films = task(rows(["a gold row", LONG.replace("best", "worst")]), dev=rows([LONG]), test=rows(["a gold, row"]))
     key = transfer.build(store, films, unlabelled=[lines])
     assert transfer.read(store, key)["text_a"].to_pylist()[2:] == ["this is quite another text"]
-    assert {name: counts(store, key)[name] for name in ("dropped_leaks", "dropped_near", "gold_leaks")} == {
-        "dropped_leaks": 1, "dropped_near": 2, "gold_leaks": 2}
+    assert (counts(store, key)["dropped_leaks"], counts(store, key)["dropped_near"]) == (1, 2)
     found = warehouse.query(store, "select learned_from, split, kind, dropped, held_out from leak_audit")
     assert {tuple(r.values()) for r in found.to_pylist()} == {
-        (LONG, "dev", "copy", True, LONG), (near, "dev", "copy", True, LONG),
-        ("a gold row", "test", "copy", False, "a gold, row"), (LONG.replace("ten", "two"), "dev", "near", True, LONG),
-        (LONG.replace("best", "worst"), "dev", "near", False, LONG),
+        (LONG, "dev", "copy", True, LONG), (near, "dev", "near", True, LONG),
+        (LONG.replace("ten", "two"), "dev", "near", True, LONG),
     }
+    gold = in_words([transfer.gold_leaks(films)]).select(["learned_from", "split", "kind", "dropped"])
+    assert [tuple(row.values()) for row in gold.to_pylist()] == [
+        ("a gold row", "test", "near", False), (LONG.replace("best", "worst"), "dev", "near", False)]
+    assert len(transfer.gold_leaks(films, False)) == 0 and in_words([]).num_columns == 7
     asked = "select similarity from leak_audit where learned_from like '%two%'"
     [two] = warehouse.query(store, asked)["similarity"].to_pylist()
     assert two == pytest.approx((16 + 15) / (18 + 19))  # of 17 words and 17 pairs one and two are others

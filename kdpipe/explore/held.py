@@ -43,7 +43,8 @@ class Held:
         with self._adding, self._con.cursor() as cursor:
             cursor.execute(sql, {"name": name, "ids": ids})
             self.choices = self._choices()
-            self.seen = _listed(self.store)
+            mine = self.store.slice(name)
+            self.seen = tuple(sorted({*self.seen, *(path for path in _listed(self.store) if path == mine)}))
 
     def _choices(self) -> Choices:
         runs = self.ask(Question("""

@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 _INK = "#010203"  # stands for the page's ink, which changes with its light
 COLOURS = ("#d55e00", "#0091d8", "#00a37a", "#cc79a7", "#b08900", "#7a6ff0", "#4f9da6", "#a0522d")
 _STYLE = {
-    "svg.fonttype": "none", "svg.hashsalt": "kdpipe", "font.family": "sans-serif", "font.size": 10, "text.color": _INK,
+    "text.parse_math": False, "svg.fonttype": "none",
+    "svg.hashsalt": "kdpipe", "font.family": "sans-serif", "font.size": 10, "text.color": _INK,
     "axes.edgecolor": _INK, "axes.labelcolor": _INK, "xtick.color": _INK, "ytick.color": _INK,
     "figure.facecolor": "none", "axes.facecolor": "none", "savefig.facecolor": "none",
     "axes.spines.top": False, "axes.spines.right": False,

@@ -4,7 +4,7 @@ select
     transfer_set,
     operator,
     split,
-    case when similarity = 1 then 'copy' else 'near' end as kind,
+    case when leaked.id = leaked.held_out then 'copy' else 'near' end as kind,
     similarity,
     dropped,
     concat_ws(' | ', leaked.text_a, leaked.text_b) as learned_from,

@@ -21,7 +21,11 @@ named as (
 
     select
         *,
-        case when share < 1 then regexp_replace(recipe, '-[^-]*$', '') else recipe end as whole
+        case
+            when share < 1 and ends_with(recipe, '-' || share::varchar)
+                then left(recipe, length(recipe) - length(share::varchar) - 1)
+            else recipe
+        end as whole
     from students
 
 )
@@ -36,6 +40,6 @@ select
     stddev_samp(dev_score) as dev_sd,
     avg(test_score) as test_mean
 from named
-where whole in (select whole from named where share < 1)
+where whole in (select whole from named where whole <> recipe)
 group by task, whole, share, metric
 order by task, recipe, share
