@@ -100,13 +100,20 @@ def groups_of(store: Store | str, wanted: Sequence[str], task: str | None) -> tu
             if name in wanted or not wanted:
                 groups.setdefault(name, []).append(row)
     known = {name for names in known.values() for name in names}
-    if faults := [f"no recipe or run '{name}'{did_you_mean(name, known)}" for name in wanted if name not in groups]:
+    if faults := [_not_there(name, known) for name in wanted if name not in groups]:
         raise UserError(faults)
     if not groups:
         raise UserError("the store has no runs; `kdpipe run RECIPE` makes one")
     if len(several := sorted({row["task"] for found in groups.values() for row in found})) > 1:
         raise UserError(f"runs of {len(several)} tasks: {', '.join(several)}; name one: --task {several[0]}")
     return {name: [row["run"] for row in found] for name, found in groups.items()}, next(iter(groups.values()))[0]
+
+
+def _not_there(name: str, known: set[str]) -> str:
+    kinds = sorted(other for other in known if other.startswith(f"{name} ("))
+    if kinds:
+        return f"of '{name}' there are several kinds; say which: {', '.join(map(repr, kinds))}"
+    return f"no recipe or run '{name}'{did_you_mean(name, known)}"
 
 
 def _names(row: dict, rows: Sequence[dict]) -> list[str]:

@@ -17,11 +17,17 @@ class UserError(Exception):
         super().__init__("\n".join(self.faults))
 
 
+_NAMED = 60  # at most in a message: all recipes and views have room
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """ "; did you mean 'pkd'?" for a near miss, else the list of what is allowed."""
     known = sorted(known)
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    return f"; did you mean '{close[0]}'?" if close else f"; allowed: {', '.join(known) or 'nothing'}"
+    if close:
+        return f"; did you mean '{close[0]}'?"
+    more = f" and {len(known) - _NAMED} more" if len(known) > _NAMED else ""
+    return f"; allowed: {', '.join(known[:_NAMED]) or 'nothing'}{more}"
 
 
 _NO_MEMORY = ("allocate memory", "out of memory", "not enough memory", "bad_alloc", "can't start new thread")

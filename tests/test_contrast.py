@@ -97,3 +97,8 @@ def test_the_command_says_it_in_words(store):
     shown = say("short").stdout
     assert "short" in shown and "0 rows" in shown
     assert say("nothing").returncode == 2
+
+
+def test_a_recipe_of_several_kinds_is_asked_back(store):
+    with pytest.raises(UserError, match=r"of 'long' there are several kinds; say which: 'long \(.*'long \("):
+        contrast(store, ["long"])
