@@ -3,32 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from kdpipe import warehouse
-from kdpipe.contrast import RUNGS, groups_of, in_words, of_runs, rung_below
 from kdpipe.errors import UserError
-from kdpipe.significance import Difference, Score
 from kdpipe.store import Store
 
 PAGE = Path(__file__).with_name("page.html")
 LOOK = Path(__file__).with_name("look.css")  # colours, type and tables, of all pages
-SHOWN = 20  # errors
-_CURVES, _CLASSES, _PROBED = 8, 40, 8  # at most in one picture; probed models in a chapter
-
-
-@dataclass(frozen=True)
-class Picture:
-    """An SVG, what it shows in a sentence, and the numbers behind it as rows of a table."""
-
-    svg: str
-    says: str
-    head: Sequence[str]
-    rows: Sequence[Sequence[Any]]
 
 
 def build(store: Store | str, names: Sequence[str] = (), task: str | None = None, split: str = "dev") -> str:
@@ -38,9 +20,11 @@ def build(store: Store | str, names: Sequence[str] = (), task: str | None = None
     """
     from jinja2 import Environment
 
+    from kdpipe.report.chapters import SHOWN, chapter
+
     page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(PAGE.read_text("utf-8"))
     tasks = [task] if task else _tasks(store, names)
-    chapters = [_chapter(store, names, name, split) for name in tasks]
+    chapters = [chapter(store, names, name, split) for name in tasks]
     root = store.root if isinstance(store, Store) else str(store)
     return page.render(look=LOOK.read_text("utf-8"), store=root, chapters=chapters, split=split, shown=SHOWN)
 
@@ -53,204 +37,3 @@ def _tasks(store: Store | str, names: Sequence[str]) -> list[str]:
         said = f" of {', '.join(names)}; `kdpipe sql leaderboard` lists what it has" if names else ""
         raise UserError(f"the store has no runs{said or '; `kdpipe run RECIPE` makes one'}")
     return found
-
-
-def _chapter(store: Store | str, names: Sequence[str], task: str, split: str) -> dict[str, Any]:
-    groups, first = groups_of(store, names, task)
-    scores, differences = of_runs(store, groups, split, first["metric"], "best")
-    about = _about(store, groups)
-    students = [s for s in scores if about[s.name]["role"] == "student"]
-    chosen = (students or scores)[0].name
-    run = groups[chosen][0]
-    return {
-        "task": task, "metric": first["metric"], "split": split, "words": in_words(scores, differences),
-        "board": _board(scores, differences, about), "chosen": chosen, "run": run,
-        "pictures": [picture for picture in (
-            _intervals(scores, first["metric"]), *_costs(scores, about, first["metric"]),
-            _curves(store, groups, students or scores, first["metric"]), _sizes(store, task, first["metric"]),
-            _ladder(store, groups, split, first["metric"])) if picture],
-        "inside": [picture for picture in (_confusion(store, run, split), _reliability(store, run, split)) if picture],
-        "errors": _errors(store, run, split),
-        "probing": _probing(store, groups),
-    }
-
-
-# ---- numbers
-
-
-def _about(store: Store | str, groups: dict[str, list[str]]) -> dict[str, dict[str, Any]]:
-    """Of each group: role, student, size and seconds of one row on this CPU."""
-    sql = """
-    select run, role, student, non_embedding_parameters as size,
-        list_filter(speeds, lambda speed: speed.batch = 1)[1].rows_per_second as at_1,
-        list_filter(speeds, lambda speed: speed.batch = 64)[1].rows_per_second as at_64
-    from stg_runs where list_contains($runs, run)
-    """
-    ids = [run for runs in groups.values() for run in runs]
-    rows = {row["run"]: row for row in warehouse.query(store, sql, {"runs": ids}).to_pylist()}
-    return {name: rows[runs[0]] | {speed: _mean([rows[run][speed] for run in runs]) for speed in ("at_1", "at_64")}
-            for name, runs in groups.items()}
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
-
-
-def _board(scores: Sequence[Score], differences: Sequence[Difference], about: dict[str, dict[str, Any]]
-           ) -> list[dict[str, Any]]:
-    verdicts = {d.first: d for d in differences}
-    return [{"score": s, "about": about[s.name], "difference": verdicts.get(s.name)} for s in scores]
-
-
-def _intervals(scores: Sequence[Score], metric: str) -> Picture:
-    from kdpipe.report import pictures
-
-    top = scores[:40]
-    columns = [[getattr(s, key) for s in top] for key in ("name", "value", "low", "high")]
-    return Picture(pictures.intervals(*columns, metric), f"{metric} of the {len(top)} best, with 95% intervals",
-                   ("name", metric, "low", "high"), list(zip(*columns, strict=True)))
-
-
-def _costs(scores: Sequence[Score], about: dict[str, dict[str, Any]], metric: str) -> list[Picture]:
-    from kdpipe.report import pictures
-
-    found = []
-    for title, cost in (("non-embedding parameters", lambda its: its["size"]),
-                        ("milliseconds for one text on this CPU", lambda its: its["at_1"] and 1000 / its["at_1"])):
-        there = [(cost(about[s.name]), s.value, s.name) for s in scores if cost(about[s.name])]
-        if there:
-            costs, values, names = zip(*there, strict=True)
-            found.append(Picture(pictures.against_cost(costs, values, names, title, metric),
-                                 f"{metric} over {title}; joined are those that no cheaper one beats",
-                                 ("name", title, metric), [(n, c, v) for c, v, n in there]))
-    return found
-
-
-def _curves(store: Store | str, groups: dict[str, list[str]], scores: Sequence[Score], metric: str) -> Picture | None:
-    from kdpipe.report import pictures
-
-    sql = "select run, epoch, loss, dev_score from learning_curves where list_contains(?, run) order by epoch"
-    runs = {groups[score.name][0]: score.name for score in scores[:_CURVES]}
-    lines: dict[str, list[tuple]] = {name: [] for name in runs.values()}
-    for point in warehouse.query(store, sql, [list(runs)]).to_pylist():
-        lines[runs[point["run"]]].append((point["epoch"], point["loss"], point["dev_score"]))
-    lines = {name: points for name, points in lines.items() if points}
-    if not lines:
-        return None
-    return Picture(pictures.curves(lines, metric), f"loss and dev {metric} by epoch, the first seed of each",
-                   ("name", "epoch", "loss", f"dev {metric}"), [(n, *p) for n, points in lines.items() for p in points])
-
-
-def _sizes(store: Store | str, task: str, metric: str) -> Picture | None:
-    """Scores over shares of a transfer set, of the recipes that `kdpipe curve` was run with."""
-    from kdpipe.report import pictures
-
-    sql = "select recipe, share, dev_mean, coalesce(dev_sd, 0) as dev_sd from size_curves where task = ? order by share"
-    lines: dict[str, list[tuple[float, float, float]]] = {}
-    for row in warehouse.query(store, sql, [task]).to_pylist():
-        lines.setdefault(row["recipe"], []).append((row["share"], row["dev_mean"], row["dev_sd"]))
-    if not lines:
-        return None
-    return Picture(pictures.over_share(lines, metric), f"dev {metric} by the share of the transfer set that students "
-                   "learned from, with the standard deviation over seeds; all see as many rows",
-                   ("name", "share", f"dev {metric}", "sd"), [(n, *p) for n, points in lines.items() for p in points])
-
-
-def _ladder(store: Store | str, groups: dict[str, list[str]], split: str, metric: str) -> Picture | None:
-    """What each rung of the ladder brings, where two or more of its recipes are there."""
-    from kdpipe.report import pictures
-
-    rungs = {name: groups[name] for name in RUNGS if name in groups}
-    pairs = [(name, below) for name in rungs if (below := rung_below(name, rungs)) in rungs]
-    if not pairs:
-        return None
-    _, found = of_runs(store, rungs, split, metric, pairs)
-    columns = [[f"{d.first} over {d.second}" for d in found], *([getattr(d, key) for d in found]
-                                                                for key in ("value", "low", "high"))]
-    return Picture(pictures.intervals(*columns, f"gain in {metric}"), f"gain in {split} {metric} of each rung of the "
-                   "ladder over the one below; `kdpipe ladder` trains them at one budget, other commands do not",
-                   ("rung", "gain", "low", "high"), list(zip(*columns, strict=True)))
-
-
-def _confusion(store: Store | str, run: str, split: str) -> Picture | None:
-    from kdpipe.report import pictures
-
-    sql = "select label, answer, n, share_of_label from confusion where run = ? and split = ? order by label, answer"
-    cells = warehouse.query(store, sql, [run, split]).to_pylist()
-    labels = sorted({c["label"] for c in cells} | {c["answer"] for c in cells})
-    if not cells or len(labels) > _CLASSES:
-        return None
-    shares, place = np.zeros((len(labels), len(labels))), {label: i for i, label in enumerate(labels)}
-    for cell in cells:
-        shares[place[cell["label"]], place[cell["answer"]]] = cell["share_of_label"]
-    return Picture(pictures.confusion(labels, shares), "of 100 rows of each label, how many get which answer",
-                   ("label", "answer", "rows"), [(c["label"], c["answer"], c["n"]) for c in cells])
-
-
-def _reliability(store: Store | str, run: str, split: str) -> Picture | None:
-    from kdpipe.report import pictures
-
-    sql = """
-    select r.run, r.confidence, r.accuracy, r.n from reliability as r
-    where r.split = $split and (r.run = $run or r.run = (select teacher_run from stg_runs where run = $run))
-    order by r.run = $run desc, r.confidence
-    """
-    rows = warehouse.query(store, sql, {"run": run, "split": split}).to_pylist()
-    if not rows:
-        return None
-    lines: dict[str, list[tuple[float, float, int]]] = {}
-    for row in rows:
-        name = "student" if row["run"] == run else "teacher"
-        lines.setdefault(name, []).append((row["confidence"], row["accuracy"], row["n"]))
-    return Picture(pictures.reliability(lines), "how often an answer is right against how sure the model is",
-                   ("model", "confidence", "share right", "rows"),
-                   [(n, *p) for n, points in lines.items() for p in points])
-
-
-def _probing(store: Store | str, groups: dict[str, list[str]]) -> list[Picture]:
-    """Of the first probed run of each group, what each layer says of each probing task."""
-    sql = """
-    select name, task, grid, layer, accuracy, majority, untrained, gain_over_untrained, n
-    from probing
-    where run = $run and protocol = (select min_by(protocol, grid <> 'full') from probing where run = $run)
-    order by place, task
-    """
-    found = []
-    for name, runs in groups.items():
-        tables = (warehouse.query(store, sql, {"run": run}).to_pylist() for run in runs)
-        if cells := next(filter(None, tables), None):
-            found.append(_layers_by_task(name, cells))
-        if len(found) == _PROBED:
-            break
-    return found
-
-
-def _layers_by_task(name: str, cells: Sequence[dict[str, Any]]) -> Picture:
-    from kdpipe.report import pictures
-
-    layers, tasks = (list(dict.fromkeys(c[key] for c in cells)) for key in ("layer", "task"))
-    shades, words = np.full((len(layers), len(tasks)), np.nan), [[""] * len(tasks) for _ in layers]
-    majority = {c["task"]: c["majority"] for c in cells}
-    for c in cells:
-        i, j = layers.index(c["layer"]), tasks.index(c["task"])
-        shades[i, j] = max(0.0, (c["accuracy"] - c["majority"]) / max(1e-9, 1 - c["majority"]))
-        gain = "" if c["untrained"] is None else f"\n{100 * c['gain_over_untrained']:+.0f}"
-        words[i][j] = f"{100 * c['accuracy']:.0f}{gain}"
-    columns = [f"{t.removeprefix('probing-')} ({100 * majority[t]:.0f})" for t in tasks]
-    head = ("layer", "task", "accuracy", "majority", "untrained", "gain_over_untrained", "n")
-    return Picture(pictures.heat_map([layer.replace("_", " ") for layer in layers], columns, shades, words),
-                   f"what probes read off the layers of {name}: percent right and, below, the gain over an untrained "
-                   "network of its shape; darker is further above the majority class, which stands in brackets",
-                   [h.replace("_", " ") for h in head], [[c[h] for h in head] for c in cells])
-
-
-def _errors(store: Store | str, run: str, split: str) -> list[dict[str, Any]]:
-    """The surest mistakes of a run, those that its teacher has right first."""
-    sql = """
-    select text_a, text_b, label, student_answer, student_confidence, teacher_answer, teacher_confidence, error
-    from error_cases where run = ? and split = ?
-    order by coalesce(teacher_answer = label, false) desc, coalesce(student_confidence, error) desc, text_a
-    limit ?
-    """
-    return warehouse.query(store, sql, [run, split, SHOWN]).to_pylist()
