@@ -58,12 +58,8 @@ from kdpipe.workers import cores, in_threads
 T = TypeVar("T")
 COMPLETE = "_complete.json"
 _WHOLE = ".whole"  # of a folder in a remote store, written last
-_ROOMS = ("transfer", "signals", "tags", "predictions", "neighbours",
-          "leaks", "slices", "neighbours",
-          "costs",
-          "states", "probed",
-          "probes", "perturbed", "neighbours", "runs",
-          "robustness", "models", "vectors", "runs", "costs")
+_ROOMS = ("transfer", "signals", "tags", "predictions", "neighbours", "leaks", "slices", "states", "probed",
+          "probes", "perturbed", "robustness", "models", "vectors", "runs", "costs")
 _PART = re.compile(r"part-[0-9a-f]{32}\.parquet")
 _FOLDER = "kdpipe.folder"  # in a part's metadata: where in the store it belongs
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")

@@ -71,8 +71,8 @@ def kinds(store: Path) -> set[str]:
 
 
 def test_the_store_has_files_of_every_kind(whole):
-    assert kinds(whole) == {"costs", "models", "neighbours", "predictions", "runs", "signals", "tags", "transfer",
-                            "vectors"}
+    assert kinds(whole) == {"costs", "leaks", "models", "neighbours", "predictions", "runs", "signals", "tags",
+                            "transfer", "vectors"}
     assert len(list(whole.glob("signals/*/*/part-*"))) > 2 and len(list(whole.glob("models/*"))) == 3
     for file in files(whole):
         read(whole, file)
