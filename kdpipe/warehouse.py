@@ -99,7 +99,7 @@ def hold(store: Store | str | os.PathLike, *names: str) -> duckdb.DuckDBPyConnec
         needs = _needs(" ".join(names))
         if broken := _broken(store, needs):
             raise UserError(broken)
-        return _as_files_stand(lambda: _held(_open(store, needs), names), _TRIES)
+        return _as_files_stand(store, needs, lambda: _held(_open(store, needs), names))
 
 
 def _held(con: duckdb.DuckDBPyConnection, names: Sequence[str]) -> duckdb.DuckDBPyConnection:
@@ -219,21 +219,32 @@ def query(
         names = _needs(text)
         if broken := _broken(store, names):
             raise UserError(broken)
-        return _as_files_stand(
-            lambda: _open(store, names or _everything()).sql(text, params=parameters or None).to_arrow_table(),
-            _TRIES if names else 0,
-        )
+        return _as_files_stand(store, names, lambda: _open(store, names or _everything()).sql(
+            text, params=parameters or None).to_arrow_table())
 
 
-def _as_files_stand(ask: Callable[[], T], tries: int) -> T:
-    """An answer, asked for again where a file went meanwhile: `kdpipe cache compact` puts parts together."""
-    for _ in range(tries):
+def _as_files_stand(store: Store, names: Set[str], ask: Callable[[], T]) -> T:
+    """An answer, asked for again where a file went meanwhile: `kdpipe cache compact` puts parts together.
+
+    DuckDB's one listing of a folder may then have missed the old part and the new one alike, and said nothing.
+    """
+    before = _parts_that_may_go(store, names)
+    for _ in range(_TRIES if names else 0):
         try:
-            return ask()
+            found = ask()
         except duckdb.IOException as e:
             if "No such file" not in str(e) and "No files found" not in str(e):
                 raise
+            found = None
+        after = _parts_that_may_go(store, names)
+        if found is not None and before <= after:
+            return found
+        before = after
     return ask()
+
+
+def _parts_that_may_go(store: Store, names: Set[str]) -> set[str]:
+    return set(_found(store, SOURCES["signals"].pattern)) if "raw.signals" in names else set()
 
 
 def _select_of_name(sql: str) -> str:

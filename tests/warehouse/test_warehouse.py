@@ -2,10 +2,12 @@
 
 import re
 import shutil
+from pathlib import Path
 
 import duckdb
 import pytest
 
+from kdpipe import warehouse
 from kdpipe.errors import UserError
 from kdpipe.resources import folder
 from kdpipe.store import Store
@@ -290,3 +292,19 @@ def test_a_remote_store_can_be_asked():
             con.execute("copy (select 1) to 'kdpipe:///asked/x.csv'")
     with pytest.raises(UserError, match="local stores only"):
         build(remote)
+
+
+def test_a_question_is_asked_again_where_a_part_went_meanwhile(tmp_path):
+    """One listing of a folder may miss the part that went and the one that came, and DuckDB says nothing of it."""
+    store = fill(Store(tmp_path / "store"))
+    folder, answers = store.signals("fp", "logits"), iter((0, 6))
+
+    def ask():
+        seen = next(answers)
+        if not seen:
+            [old] = store.parts(folder)
+            store.write_part(folder, store.read_part(old).slice(0, 5))
+            Path(old).unlink()
+        return seen
+
+    assert warehouse._as_files_stand(store, {"raw.signals"}, ask) == 6
