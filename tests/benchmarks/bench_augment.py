@@ -89,7 +89,7 @@ def main(task: str = "sst2", rows: int = 67_349, repeats: int = 5) -> dict:
 
 
 def _build(store: Store, task: Task, seed: int, counts: dict) -> int:
-    key = transfer.build(store, task, [{"name": "tang", "preset": "tang2019"}], seed=seed, workers=1)
+    key = transfer.build(store, task, [{"name": "tang", "preset": "tang2019"}], seed=seed, near=False, workers=1)
     counts.update(transfer.facts(store, key)["counts"])
     return counts["rows"] - counts["gold"]
 
