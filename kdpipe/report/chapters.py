@@ -184,19 +184,17 @@ def _reliability(store: Store | str, run: str, split: str) -> Picture | None:
 def _probing(store: Store | str, groups: dict[str, list[str]]) -> list[Picture]:
     """Of the first probed run of each group, what each layer says of each probing task."""
     sql = """
-    select name, task, grid, layer, accuracy, majority, untrained, gain_over_untrained, n
+    select run, name, task, grid, layer, accuracy, majority, untrained, gain_over_untrained, n
     from probing
-    where run = $run and protocol = (select min_by(protocol, grid <> 'full') from probing where run = $run)
+    where list_contains($runs, run)
+    qualify protocol = min_by(protocol, grid <> 'full') over (partition by run)
     order by place, task
     """
-    found = []
-    for name, runs in groups.items():
-        tables = (warehouse.query(store, sql, {"run": run}).to_pylist() for run in runs)
-        if cells := next(filter(None, tables), None):
-            found.append(_layers_by_task(name, cells))
-        if len(found) == _PROBED:
-            break
-    return found
+    cells: dict[str, list[dict[str, Any]]] = {}
+    for cell in warehouse.query(store, sql, {"runs": [run for runs in groups.values() for run in runs]}).to_pylist():
+        cells.setdefault(cell["run"], []).append(cell)
+    first = {name: next((cells[run] for run in runs if run in cells), None) for name, runs in groups.items()}
+    return [_layers_by_task(name, of) for name, of in first.items() if of][:_PROBED]
 
 
 def _layers_by_task(name: str, cells: Sequence[dict[str, Any]]) -> Picture:
