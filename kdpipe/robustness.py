@@ -11,10 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kdpipe import modelfolder
+from kdpipe import answerer
 from kdpipe.contrast import groups_of
 from kdpipe.errors import UserError, memory_said_plainly
-from kdpipe.modelfolder import Loaded
 from kdpipe.perturb import PERTURBATIONS, perturbed
 from kdpipe.predictions import confidence
 from kdpipe.significance import Difference, System, compare, holm
@@ -79,16 +78,14 @@ class _Asked:
     def check(self) -> None:
         """Raises UserError where the run cannot be asked, before any other is."""
         _ = self.answers
-        folder = self.place.model(self.record["model"])
-        if self.lacking and self._brought is None and not self.place.has_folder(folder):
-            raise UserError(f"{self.run}: its model is not in the store any more ({folder}); `kdpipe run` with its "
-                            "recipe trains it again")
+        if self.lacking:
+            answerer.folder_of(self.place, self.record)
 
     def ask(self) -> None:
         if lacking := self.lacking:
             from kdpipe.train import predict
 
-            loaded, texts = self._load(), _distinct(self.answers)
+            loaded, texts = answerer.load(self.place, self.record), _distinct(self.answers)
             for name in lacking:
                 rows = perturbed(texts, name)
                 logits = np.empty((0, max(loaded.order) + 1), np.float32)
@@ -97,20 +94,6 @@ class _Asked:
                 answered = _answered(rows, logits[:, list(loaded.order)], self.record)
                 self.place.write_part(self._folder(name), answered, {"run": self.run})
                 self.place.keep_one(self._folder(name))
-
-    @property
-    def _brought(self) -> dict[str, Any] | None:
-        """The phase of a model that was brought and not trained: it lies outside the store."""
-        phases = {phase["name"]: phase for phase in self.record["settings"]["phases"]}
-        phase = phases.get(self.record["phase"]) or {}
-        return phase if phase.get("checkpoint") else None
-
-    def _load(self) -> Loaded:
-        labels, kind, brought = tuple(self.record["labels"]), self.record["kind"], self._brought
-        if brought is None:
-            return modelfolder.load(self.place.local_model(self.record["model"]), labels, kind)
-        said = brought["label_names"] and tuple(brought["label_names"])
-        return modelfolder.load(brought["checkpoint"], labels, kind, said, brought["max_length"])
 
     def score(self) -> None:
         """Write what each perturbation takes from the score, of those texts of the split that it changes."""

@@ -17,13 +17,9 @@ LAYERS = (
     ROOMS,
     ("batches", "calibration", "optim", "readonly", "render", "runs", "settings", "significance", "sources", "store"),
     ("leaks", "modelfolder", "neighbours", "plain", "tags", "train", "warehouse"),
-    ("contrast", "making", "predictions", "predictor", "signals"),
+    ("answerer", "contrast", "making", "predictions", "predictor", "signals"),
     ("transfer",),
-    ("making", "modelfolder", "neighbours", "plain", "tags", "train", "warehouse"),
-    ("contrast", "predictions", "predictor", "probing", "signals", "transfer"),
-    ("schema",),
-    ("contrast", "predictions", "predictor", "signals", "transfer"),
-    ("robustness", "schema"),
+    ("probing", "robustness", "schema"),
     ("binding",),
     ("checks",),
     ("recipe",),
@@ -40,6 +36,7 @@ LAYERS = (
     ("cli", "flows"),
 )
 HEIGHT = {unit: height for height, layer in enumerate(LAYERS) for unit in layer}
+assert len(HEIGHT) == sum(map(len, LAYERS)), "a unit stands on two lines"
 HEAVY = ("torch", "transformers", "spacy", "sklearn", "scipy", "prefect", "nltk", "sentence_transformers")
 
 

@@ -77,9 +77,10 @@ def test_a_word_that_nothing_held_out_has_counts():
 
 
 @pytest.mark.parametrize("near", [0.8, 1.0])
-def test_real_rows(datasets, near):
+def test_real_rows(datasets, near, monkeypatch):
     from kdpipe.tasks.load import load
 
+    monkeypatch.setenv("KDPIPE_DATASETS", str(datasets))
     splits = load("cola").splits
     rows, dev = splits["train"].slice(0, 1500), splits["dev"]
     found = HeldOut(dev, near).find(rows)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kdpipe.errors import UserError
+from kdpipe import answerer
 from kdpipe.store import Store
 
 if TYPE_CHECKING:
@@ -36,23 +37,25 @@ class Models:
         self._loaded: OrderedDict[str, Predictor] = OrderedDict()
         self._one = threading.Lock()
 
-    def ask(self, key: str | None, text_a: str, text_b: str | None) -> Said:
-        """What the model in a folder of the store answers now. Raises UserError where there is none."""
+    def ask(self, run: str, text_a: str, text_b: str | None) -> Said:
+        """What the model of a run answers now. Raises UserError where it is gone."""
+        record = self.store.read_json(self.store.run(run))
         with self._one:
-            [answer] = (found := self._find(key))([text_a if text_b is None else (text_a, text_b)])
-        return said(answer.logits, found.labels)
+            found = self._find(record)
+            logits = found.logits([text_a if text_b is None else (text_a, text_b)])[0, list(found.loaded.order)]
+        return said(tuple(logits.tolist()), tuple(record["labels"]))
 
-    def _find(self, key: str | None) -> Predictor:
+    def _find(self, record: Mapping[str, Any]) -> Predictor:
         from kdpipe.predictor import Predictor
 
-        if key is None or not self.store.has_model(key):
-            raise UserError(f"its model is not in this store (models/{key}); copy it there, or make it again")
-        if key not in self._loaded:
-            self._loaded[key] = Predictor.load(self.store.local_model(key))
-        self._loaded.move_to_end(key)
+        answerer.folder_of(self.store, record)  # it may have gone since it was loaded
+        run = record["run"]
+        if run not in self._loaded:
+            self._loaded[run] = Predictor(answerer.load(self.store, record))
+        self._loaded.move_to_end(run)
         while len(self._loaded) > _KEPT:
             self._loaded.popitem(last=False)
-        return self._loaded[key]
+        return self._loaded[run]
 
 
 def said(logits: tuple[float, ...], labels: tuple[str, ...]) -> Said:

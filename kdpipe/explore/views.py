@@ -103,7 +103,7 @@ class Pages:
     def _said(self, run: Mapping[str, Any], text: tuple[str, str | None]) -> Said | str:
         """An answer, or why there is none: without a teacher the student still answers."""
         try:
-            return self.models.ask(run["model_key"], *text)
+            return self.models.ask(run["run"], *text)
         except UserError as e:
             return "; ".join(e.faults)
 

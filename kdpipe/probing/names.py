@@ -6,14 +6,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from kdpipe import modelfolder, warehouse
+from kdpipe import answerer, modelfolder, warehouse
 from kdpipe.errors import UserError, did_you_mean
 from kdpipe.modelfolder import Loaded
 from kdpipe.resources import is_folder
 from kdpipe.store import Store
 
 _RUNS = """
-select run, recipe, phase, model_key, teacher_run, is_latest, settings
+select run, recipe, teacher_run, is_latest
 from stg_runs
 order by task, recipe, student, seed, run
 """
@@ -52,7 +52,7 @@ def _find(store: Store, name: str, rows: list[dict]) -> list[Named]:
             raise UserError(f"{asked}: learned from no teacher whose answers are kept; name the teacher itself")
         runs = [r for r in rows if r["run"] in teachers]
     if runs:
-        return [_of_run(store, r) for r in runs]
+        return [_of_run(store, r["run"]) for r in runs]
     if is_folder(asked) or asked in modelfolder.OFFLINE or "/" in asked:
         folder = modelfolder.find(asked)
         return [Named(name, None, folder)]
@@ -61,15 +61,8 @@ def _find(store: Store, name: str, rows: list[dict]) -> list[Named]:
                     "as well")
 
 
-def _of_run(store: Store, row: dict) -> Named:
-    import json
-
-    phases = json.loads(row["settings"] or "{}").get("phases", [])
-    brought = next((p.get("checkpoint") for p in phases if p.get("name") == row["phase"]), None)
-    folder = modelfolder.find(brought) if brought else store.local_model(row["model_key"])
-    if not folder.is_dir():
-        raise UserError(f"{row['run']}: its model {folder} is gone; run its recipe again, which makes it anew")
-    return Named(row["run"], row["run"], folder)
+def _of_run(store: Store, run: str) -> Named:
+    return Named(run, run, answerer.folder_of(store, store.read_json(store.run(run))))
 
 
 def load(folder: Path) -> Loaded:

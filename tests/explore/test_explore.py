@@ -293,7 +293,7 @@ def test_a_model_that_is_gone_is_said_beside_the_one_that_is_there(trained, tmp_
     split, id = shown(page.get(f"/predictions?run={run}").text)[0]
     said = page.post("/answer", data={"token": TOKEN, "run": run, "split": split, "id": id, "text_a": "a warm film"})
     rows = {each[0]: each[1:] for each in cells(said.text[:said.text.index('id="lineage"')])}
-    assert said.status_code == 200 and "is not in this store" in rows["teacher"][1] and rows["student"][1]
+    assert said.status_code == 200 and "is not in the store any more" in rows["teacher"][1] and rows["student"][1]
 
 
 # ---- keeping rows
