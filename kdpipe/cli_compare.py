@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kdpipe.cli_options import STORE, Device, Form, Overrides, RecipeName, StorePath, TaskName, Teacher, jobs_of
 from kdpipe.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from kdpipe.compare import Comparison
+    from kdpipe.job import Job
 
 app = typer.Typer()
 
@@ -27,20 +33,16 @@ def compare(
     form: Form = "table",
 ) -> None:
     """Run several recipes over one cache and put them side by side. Say it again to go on where it was stopped."""
-    from kdpipe.compare import compare as run_all
     from kdpipe.compare import table
     from kdpipe.recipe import available
-    from kdpipe.render import check_form, render
+    from kdpipe.render import check_form
 
     check_form(form)
     names = list(available()) if recipes == "all" else [name.strip() for name in recipes.split(",") if name.strip()]
     if not names:
         raise UserError("--recipes: names none; say names separated by commas, or all (`kdpipe recipes` lists them)")
     jobs = jobs_of(names, task, store, seeds, overrides, teacher, device, fitting)
-    found = run_all(jobs)
-    if found.runs:
-        print(render(table(jobs, found), form))
-    _say_failed(found.failed)
+    _run(jobs, table, form)
 
 
 @app.command()
@@ -55,18 +57,14 @@ def ladder(
     form: Form = "table",
 ) -> None:
     """Say what labels, the teacher's answers and each operator bring, at one training budget. Goes on where stopped."""
-    from kdpipe.compare import compare as run_all
     from kdpipe.contrast import RUNGS
     from kdpipe.ladder import level, table, with_copies
-    from kdpipe.render import check_form, render
+    from kdpipe.render import check_form
 
     check_form(form)
     jobs = jobs_of(RUNGS, task, store, seeds, overrides, teacher, device, fitting=True)
     jobs = level(jobs if copies is None else [with_copies(job, copies) for job in jobs])
-    found = run_all(jobs)
-    if found.runs:
-        print(render(table(jobs, found), form))
-    _say_failed(found.failed)
+    _run(jobs, table, form)
 
 
 @app.command()
@@ -82,8 +80,7 @@ def curve(
     form: Form = "table",
 ) -> None:
     """How a recipe's score grows with its transfer set: nested shares of it, at one training budget."""
-    from kdpipe.compare import compare as run_all
-    from kdpipe.render import check_form, render
+    from kdpipe.render import check_form
     from kdpipe.sizes import steps, table
 
     check_form(form)
@@ -92,14 +89,18 @@ def curve(
     except ValueError:
         raise UserError(f"--shares: {shares}; numbers above 0 and up to 1, separated by commas, are wanted") from None
     jobs = steps(jobs_of([recipe], task, store, seeds, overrides, teacher, device, False)[0], wanted)
+    _run(jobs, table, form)
+
+
+def _run(jobs: Sequence[Job], table: Callable[[Sequence[Job], Comparison], pa.Table], form: str) -> None:
+    """Run all, print the table of those that ended, and say of the others why they failed."""
+    from kdpipe.compare import compare as run_all
+    from kdpipe.render import render
+
     found = run_all(jobs)
     if found.runs:
         print(render(table(jobs, found), form))
-    _say_failed(found.failed)
-
-
-def _say_failed(failed: Mapping[str, str]) -> None:
-    for name, why in failed.items():
+    for name, why in found.failed.items():
         print(f"kdpipe: {name}: {why}", file=sys.stderr)
-    if failed:
+    if found.failed:
         raise typer.Exit(2)

@@ -7,44 +7,26 @@ select
     runs.role,
     runs.student,
     runs.seed,
-    perturbed.split,
-    perturbed.perturbation,
-    perturbed.id,
-    any_value(clean.text_a) as text_a,
-    any_value(clean.text_b) as text_b,
-    any_value(perturbed.text_a) as perturbed_a,
-    any_value(perturbed.text_b) as perturbed_b,
-    clean.label,
-    any_value(clean.prediction) as answer,
-    any_value(perturbed.prediction) as answer_perturbed,
-    any_value(perturbed.confidence) as confidence_perturbed,
-    any_value(teachers.prediction) as teacher_answer,
-    any_value(teachers_perturbed.prediction) as teacher_answer_perturbed
-from stg_perturbed as perturbed
+    pairs.split,
+    pairs.perturbation,
+    pairs.id,
+    pairs.text_a,
+    pairs.text_b,
+    pairs.perturbed_a,
+    pairs.perturbed_b,
+    pairs.label,
+    pairs.clean_answer as answer,
+    pairs.answer as answer_perturbed,
+    pairs.confidence as confidence_perturbed,
+    teachers.clean_answer as teacher_answer,
+    teachers.answer as teacher_answer_perturbed
+from stg_perturbed_pairs as pairs
 inner join stg_runs as runs
-    on perturbed.run = runs.run
-inner join stg_predictions as clean
-    on perturbed.run = clean.run
-    and perturbed.split = clean.split
-    and perturbed.id = clean.id
-    and perturbed.prediction <> clean.prediction
-left join stg_predictions as teachers
+    on pairs.run = runs.run
+left join stg_perturbed_pairs as teachers
     on runs.teacher_run = teachers.run
-    and perturbed.split = teachers.split
-    and perturbed.id = teachers.id
-left join stg_perturbed as teachers_perturbed
-    on runs.teacher_run = teachers_perturbed.run
-    and perturbed.split = teachers_perturbed.split
-    and perturbed.perturbation = teachers_perturbed.perturbation
-    and perturbed.id = teachers_perturbed.id
-group by
-    runs.run,
-    runs.task,
-    runs.recipe,
-    runs.role,
-    runs.student,
-    runs.seed,
-    perturbed.split,
-    perturbed.perturbation,
-    perturbed.id,
-    clean.label
+    and pairs.split = teachers.split
+    and pairs.perturbation = teachers.perturbation
+    and pairs.id = teachers.id
+    and pairs.label is not distinct from teachers.label
+where pairs.answer <> pairs.clean_answer

@@ -1,27 +1,8 @@
 -- One row per run, split and perturbation (kdpipe robustness; Ribeiro et al. 2020): of the n texts that it changes, the
 -- score as they are and as changed and what was lost with its 95% interval (where labels stay), how many answers changed
--- (regression: by how much the score moved), and how often teacher and student agree then. Equal texts count once.
+-- (regression: by how much the score moved), and how often teacher and student agree then. Equal texts with equal labels
+-- count once.
 with
-
-answers as (
-
-    select
-        perturbed.run,
-        perturbed.split,
-        perturbed.perturbation,
-        perturbed.id,
-        any_value(perturbed.prediction) as answer,
-        any_value(perturbed.score) as score,
-        any_value(clean.prediction) as clean_answer,
-        any_value(clean.score) as clean_score
-    from stg_perturbed as perturbed
-    inner join stg_predictions as clean
-        on perturbed.run = clean.run
-        and perturbed.split = clean.split
-        and perturbed.id = clean.id
-    group by perturbed.run, perturbed.split, perturbed.perturbation, perturbed.id
-
-),
 
 counted as (
 
@@ -36,14 +17,15 @@ counted as (
         avg((answers.answer = teachers.answer)::integer) as agreement,
         corr(answers.clean_score, teachers.clean_score) filter (where answers.answer is null) as correlation_clean,
         corr(answers.score, teachers.score) filter (where answers.answer is null) as correlation
-    from answers
+    from stg_perturbed_pairs as answers
     inner join stg_runs as runs
         on answers.run = runs.run
-    left join answers as teachers
+    left join stg_perturbed_pairs as teachers
         on runs.teacher_run = teachers.run
         and answers.split = teachers.split
         and answers.perturbation = teachers.perturbation
         and answers.id = teachers.id
+        and answers.label is not distinct from teachers.label
     group by answers.run, answers.split, answers.perturbation
 
 )
