@@ -11,14 +11,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import xxhash
 
 from kdpipe.idset import Places, halves
 from kdpipe.types import LEAKS
@@ -31,9 +30,11 @@ LEAST = 0.5  # texts below it are not near, and MinHash would have to name half 
 _BANDS, _BAND = 32, 4  # of 128 permutations: overlooks a similarity of 0.8 once in 10^7, one of 0.6 once in 100
 _BITS = 24  # of the slots for held-out shingles by length: 16 MB
 _KEY = 43  # bits of a shingle's number, so that it fits into a word with the row that has it
-_REMEMBERED = 2**20  # stretches of text whose words are known
 _NO_WORD = re.compile(r"[\W_]+")
 _TOLERANCE = 1e-9
+_LOWER = np.array([b if b > 127 else ord(chr(b).lower()) if chr(b).isalnum() else 0 for b in range(256)], np.uint8)
+_FIRST = np.array([2 ** (8 * n) - 1 for n in range(9)], np.uint64)  # the first n of eight bytes
+_ODD = np.uint64(0x9E3779B97F4A7C15)
 
 
 class Audit:
@@ -117,9 +118,6 @@ class HeldOut:
 
     rows: pa.Table
     near: float = NEAR
-    _codes: dict[str, int] = field(default_factory=dict)  # of the words that are held out
-    _words: dict[str, list[int]] = field(default_factory=dict)  # stretch of text -> codes of its words
-    _all_known: bool = False
 
     def find(self, rows: pa.Table) -> Found:
         """Rows with text_a and text_b -> those that are near, each with the nearest, the first of equally near ones.
@@ -139,8 +137,8 @@ class HeldOut:
         return Found(rows_of[order], nearest[order], similarity[order])
 
     def _find(self, rows: pa.Table) -> Found:
-        sets, n = self._sets, len(rows)  # the sets before all else: they name the words
-        row, key = self._shingles(rows)
+        sets, n = self._sets, len(rows)
+        row, key = _shingles(rows)
         likely = self._shares_some(row, key, n)
         row, key = _distinct(row[likely[row]], key[likely[row]])
         likely = self._shares_enough(row, key, n)
@@ -178,9 +176,7 @@ class HeldOut:
     @cached_property
     def _sets(self) -> list[frozenset[int]]:
         """The shingles of each held-out row."""
-        found = _sets(np.arange(len(self.rows)), *_distinct(*self._shingles(self.rows)))
-        self._all_known = True
-        return found
+        return _sets(np.arange(len(self.rows)), *_distinct(*_shingles(self.rows)))
 
     @cached_property
     def _some(self) -> np.ndarray:
@@ -210,60 +206,78 @@ class HeldOut:
                 index.insert(i, _minhash(shingles), check_duplication=False)
         return index
 
-    # ---- texts to shingles
 
-    def _shingles(self, rows: pa.Table) -> tuple[np.ndarray, np.ndarray]:
-        """The row and the number of all words and pairs of neighbours: int64 [m], uint64 [m]."""
-        places, keys = [np.empty(0, np.int64)], [np.empty(0, np.uint64)]
-        for segment, name in enumerate(("text_a", "text_b")):
-            if rows[name].null_count == len(rows):
-                continue
-            row, word = self._coded(pc.fill_null(rows[name], ""))
-            pair = np.flatnonzero(row[1:] == row[:-1])
-            places += [row, row[pair]]
-            keys += [_key(word, np.zeros_like(word), segment), _key(word[pair], word[pair + 1], segment)]
-        return np.concatenate(places), np.concatenate(keys)
+def _shingles(rows: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+    """The row and the number of all words and pairs of neighbours: int64 [m], uint64 [m]."""
+    places, keys = [np.empty(0, np.int64)], [np.empty(0, np.uint64)]
+    for segment, name in enumerate(("text_a", "text_b")):
+        if rows[name].null_count == len(rows):
+            continue
+        row, word = _hashed(pc.fill_null(rows[name], ""))
+        pair = np.flatnonzero(row[1:] == row[:-1])
+        places += [row, row[pair]]
+        keys += [_key(word, np.zeros_like(word), segment), _key(word[pair], word[pair + 1], segment)]
+    return np.concatenate(places), np.concatenate(keys)
 
-    def _coded(self, texts: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
-        """The row and the code of every word: int64 [m] twice."""
-        stretches = pc.utf8_split_whitespace(texts.combine_chunks())
-        coded = stretches.flatten().dictionary_encode()
-        known = [self._look_up(stretch) for stretch in coded.dictionary.to_pylist()]
-        lengths = np.fromiter(map(len, known), np.int64, len(known))
-        starts = np.cumsum(lengths) - lengths
-        flat = np.fromiter((code for codes in known for code in codes), np.int64)
-        index = coded.indices.to_numpy()
-        each = lengths[index]
-        inside = np.arange(each.sum()) - np.repeat(np.cumsum(each) - each, each)
-        row = np.repeat(np.arange(len(stretches)), pc.list_value_length(stretches).to_numpy())
-        return np.repeat(row, each), flat[np.repeat(starts[index], each) + inside]
 
-    def _look_up(self, stretch: str) -> list[int]:
-        codes = self._words.get(stretch)
-        if codes is None:
-            codes = [self._code(word) for word in _NO_WORD.split(stretch.lower()) if word]
-            if len(self._words) < _REMEMBERED:
-                self._words[stretch] = codes
-        return codes
+def _hashed(texts: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+    """Texts without nulls -> the row of every word and a hash of its lower-case letters: int64 [m], uint64 [m]."""
+    letters, offsets = _letters(texts)
+    start, length = _words(letters, offsets)
+    eights = np.ndarray(len(letters) - 7, "<u8", letters, strides=(1,))  # the eight bytes from each place on
+    hashed = length.astype(np.uint64)
+    left, done = np.arange(len(start)), 0
+    while len(left):
+        more = eights[start[left] + done] & _FIRST[np.minimum(length[left] - done, 8)]
+        hashed[left] = _mixed(hashed[left] * _ODD + more)
+        done += 8
+        left = left[length[left] > done]
+    return np.repeat(np.arange(len(texts)), np.diff(np.searchsorted(start, offsets))), hashed
 
-    def _code(self, word: str) -> int:
-        """1 and up for a word that is held out, a negative number for a foreign one."""
-        code = self._codes.get(word) if self._all_known else self._codes.setdefault(word, len(self._codes) + 1)
-        return code or -1 - (xxhash.xxh3_64_intdigest(word.encode()) >> 2)
+
+def _letters(texts: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+    """All texts in lower case as UTF-8, zeros for what is in no word and at the end: uint8 [total + 8]; where each text
+    begins and ends: int64 [texts + 1]."""
+    texts = texts.cast(pa.large_string()).combine_chunks()
+    plain = pc.string_is_ascii(texts)
+    if not pc.all(plain).as_py():
+        others = pc.invert(plain)
+        lowered = [_NO_WORD.sub(" ", text.lower()) for text in texts.filter(others).to_pylist()]
+        texts = pc.replace_with_mask(texts, others, pa.array(lowered, texts.type))
+    _, offsets, data = texts.buffers()
+    offsets = np.frombuffer(offsets, np.int64, len(texts) + 1, texts.offset * 8)
+    letters = np.zeros(offsets[-1] - offsets[0] + 8, np.uint8)
+    letters[:-8] = _LOWER[np.frombuffer(data, np.uint8)[offsets[0]:offsets[-1]]]
+    return letters, offsets - offsets[0]
+
+
+def _words(letters: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where words begin and how long they are: int64 [m] twice. A word ends with its text."""
+    inside = letters != 0
+    first, last = inside.copy(), inside.copy()
+    first[1:] &= ~inside[:-1]
+    last[:-1] &= ~inside[1:]
+    first[offsets[:-1]] = inside[offsets[:-1]]
+    ends = offsets[1:][offsets[1:] > 0] - 1
+    last[ends] = inside[ends]
+    start = np.flatnonzero(first)
+    return start, np.flatnonzero(last) + 1 - start
 
 
 def _key(first: np.ndarray, second: np.ndarray, segment: int) -> np.ndarray:
-    """Codes of a word, or of two, in one of the two texts -> numbers of 43 bits: uint64 [m]."""
-    key = first.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    key ^= key >> np.uint64(32)
-    key += second.astype(np.uint64) * np.uint64(0xC2B2AE3D27D4EB4F) + np.uint64(segment << 1)
-    key *= np.uint64(0xD6E8FEB86659FD93)
-    key ^= key >> np.uint64(32)
-    return key >> np.uint64(64 - _KEY)
+    """Hashes of a word, or of two, in one of the two texts -> numbers of 43 bits: uint64 [m]."""
+    return _mixed(_mixed(first) + second * np.uint64(0xC2B2AE3D27D4EB4F) + np.uint64(segment)) >> np.uint64(64 - _KEY)
+
+
+def _mixed(numbers: np.ndarray) -> np.ndarray:
+    """Every bit of the result depends on all bits: uint64 [m]."""
+    numbers = numbers * np.uint64(0xD6E8FEB86659FD93)
+    numbers ^= numbers >> np.uint64(32)
+    return numbers * np.uint64(0xD6E8FEB86659FD93)
 
 
 def _slot(key: np.ndarray, length: np.ndarray) -> np.ndarray:
-    mixed = (key + (length.astype(np.uint64) << np.uint64(_KEY))) * np.uint64(0x9E3779B97F4A7C15)
+    mixed = (key + (length.astype(np.uint64) << np.uint64(_KEY))) * _ODD
     return (mixed >> np.uint64(64 - _BITS)).astype(np.int64)
 
 
