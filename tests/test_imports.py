@@ -14,9 +14,10 @@ ROOMS = ("augment", "embeddings", "models", "objectives", "tasks", "vocab")
 LAYERS = (
     ("draws", "errors", "progress", "resources", "types"),
     ("catalog", "growing", "idset", "intact", "perturb", "pruning", "schedules", "workers"),
+    ("leaks",),
     ROOMS,
     ("batches", "calibration", "optim", "readonly", "render", "runs", "settings", "significance", "sources", "store"),
-    ("leaks", "modelfolder", "neighbours", "plain", "tags", "train", "warehouse"),
+    ("modelfolder", "neighbours", "plain", "tags", "train", "warehouse"),
     ("answerer", "contrast", "making", "predictions", "predictor", "signals"),
     ("transfer",),
     ("probing", "robustness", "schema"),

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from kdpipe import catalog
 from kdpipe.errors import did_you_mean
+from kdpipe.leaks import LEAST
 from kdpipe.tasks import Reader
 from kdpipe.types import Kind
 
@@ -33,6 +34,7 @@ class _Keys(BaseModel):
     metrics: list[str] | None = None
     unknown_labels: Policy = "refuse"
     bad_rows: Policy = "refuse"
+    near: Annotated[float, Field(ge=LEAST, le=1)] | None = None
 
 
 class Faults(list[str]):
@@ -77,6 +79,8 @@ def valid_keys(raw: Mapping[str, Any], part: type[Reader] | None, faults: Faults
 _NEEDED = {
     "string_type": "a text in quotes is needed",
     "list_type": 'a list is needed, such as ["a", "b"]',
+    "greater_than_equal": f"a similarity from {LEAST} to 1 is needed; 1 means copies alone",
+    "less_than_equal": f"a similarity from {LEAST} to 1 is needed; 1 means copies alone",
     "dict_type": 'a table is needed, such as { 0 = "negative", 1 = "positive" }',
     "string_pattern_mismatch": "letters, digits, '.', '_' and '-' only, beginning with a letter or digit",
 }

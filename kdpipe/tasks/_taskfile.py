@@ -33,6 +33,7 @@ class Source:
     metrics: tuple[str, ...] = ()
     unknown_labels: Policy = "refuse"
     bad_rows: Policy = "refuse"
+    near: float | None = None  # training rows from this similarity to dev or test rows on are left out
 
 
 def read(path: Path) -> Source:
@@ -46,7 +47,7 @@ def read(path: Path) -> Source:
     reader = _reader(part, said, faults)
     if faults:
         raise UserError(faults)
-    same = {key: said[key] for key in ("name", "kind", "names", "unknown_labels", "bad_rows")}
+    same = {key: said[key] for key in ("name", "kind", "names", "unknown_labels", "bad_rows", "near")}
     labels = tuple(said["labels"]) if said["labels"] else None
     return Source(where=str(path), reader=reader, files=files, labels=labels, metrics=chosen, **same)
 

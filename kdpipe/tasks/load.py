@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kdpipe.errors import UserError, did_you_mean
+from kdpipe.leaks import HeldOut
 from kdpipe.tasks import _labels, _rows, metrics
 from kdpipe.tasks._bad import counted
 from kdpipe.tasks._find import available, find
@@ -41,6 +42,8 @@ def load(ref: str | Path, limit: Mapping[str, int] | None = None) -> Task:
     splits = {split: table.select(ROWS.names).cast(ROWS) for split, table in splits.items()}
     if "all" in splits:
         splits = _split_by_id(source, splits["all"])
+    if source.near is not None:
+        splits["train"] = _without_leaks(source, splits)
     readable = tuple(source.names.get(label, label) for label in labels)
     return Task(source.name, source.kind, readable, source.metrics, _limited(splits, limit or {}))
 
@@ -120,6 +123,19 @@ def _split_by_id(source: Source, rows: pa.Table) -> dict[str, pa.Table]:
             "bring more rows, or name train and dev files in a task file"
         )
     return splits
+
+
+def _without_leaks(source: Source, splits: Mapping[str, pa.Table]) -> pa.Table:
+    """The training rows that are no copies of dev or test rows, nor near one."""
+    train = splits["train"]
+    held_out = pa.concat_tables([rows for split, rows in splits.items() if split != "train"])
+    near = HeldOut(held_out, source.near).find(train).rows
+    if len(near) == len(train):
+        raise UserError(f"{source.where} -> near: all training rows are copies of dev or test rows, or near one")
+    if len(near):
+        log.warning("%s: left out, copies of dev or test rows or near one (near = %g): %s",
+                    source.files["train"], source.near, counted(len(near), "row"))
+    return train.filter(pa.array(~np.isin(np.arange(len(train)), near)))
 
 
 def _limited(splits: Mapping[str, pa.Table], limit: Mapping[str, int]) -> dict[str, pa.Table]:

@@ -241,6 +241,22 @@ def test_bad_rows_are_dropped_and_counted_when_the_task_file_says_so(task_folder
     ]
 
 
+def test_training_rows_near_held_out_ones_are_left_out_where_the_task_file_says_so(task_folder, caplog):
+    train = "text\tlabel\na warm and funny film\t1\nA warm and funny film!\t1\na dull film\t0\na slow one\t1\n"
+    dev = "text\tlabel\na warm and funny film .\t1\n"
+    assert len(load(task_folder(TASK, train=train, dev=dev)).splits["train"]) == 4
+    folder = task_folder(TASK + "near = 0.8\n", train=train, dev=dev)
+    with caplog.at_level(logging.WARNING):
+        assert load(folder).splits["train"]["text_a"].to_pylist() == ["a dull film", "a slow one"]
+    assert caplog.messages == [
+        f"{folder}/train.tsv: left out, copies of dev or test rows or near one (near = 0.8): 2 rows"]
+    folder = task_folder(TASK + "near = 0.5\n", train="text\tlabel\na film\t1\nA film\t0\n", dev=train)
+    assert len(load(folder).splits["train"]) == 2  # no row of dev shares half of its words and pairs
+    folder = task_folder(TASK + "near = 0.8\n", train="text\tlabel\na dull film\t1\nA dull film\t0\n", dev=train)
+    assert refused(folder) == [
+        f"{folder}/task.toml -> near: all training rows are copies of dev or test rows, or near one"]
+
+
 def test_a_pair_needs_both_texts(task_folder):
     folder = task_folder(TASK, train="text_a\ttext_b\tlabel\na\tb\t1\na\t\t0\n", dev="text_a\ttext_b\tlabel\na\tb\t1\n")
     assert refused(folder)[0].startswith(f"{folder}/train.tsv: 1 row with an empty text: line 3")

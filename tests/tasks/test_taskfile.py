@@ -26,6 +26,7 @@ def test_every_fault_at_once(task_folder, monkeypatch):
         labels = ["a"]
         metrics = "accuracy"
         unknown_labels = "ignore"
+        near = 0.3
     """)
     assert faults(folder) == [
         "task.toml -> format: no format 'tvs'; did you mean 'tsv'?",
@@ -35,6 +36,7 @@ def test_every_fault_at_once(task_folder, monkeypatch):
         "task.toml -> dev: found 3; a text in quotes is needed",
         'task.toml -> metrics: found \'accuracy\'; a list is needed, such as ["a", "b"]',
         "task.toml -> unknown_labels: found 'ignore'; allowed: refuse, drop",
+        "task.toml -> near: found 0.3; a similarity from 0.5 to 1 is needed; 1 means copies alone",
         "task.toml -> labels: found ['a']; a classification has at least 2",
         "task.toml -> folder: the environment variable KDPIPE_NOWHERE is not set; set it, for example "
         "export KDPIPE_NOWHERE=/path/to/datasets",
