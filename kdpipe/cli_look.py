@@ -20,7 +20,8 @@ order by list_position($runs, run), not keeps_label, perturbation
 PROBED = """
 select {}task, layer, accuracy, majority, untrained, gain_over_untrained, n
 from probing
-where list_contains($names, name) and list_contains($task_keys, task_key) and protocol = $protocol
+where list_contains($names, name) and list_contains($weights, weights)
+    and list_contains($task_keys, task_key) and protocol = $protocol
 order by name, task, place
 """
 

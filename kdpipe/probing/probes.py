@@ -55,6 +55,7 @@ class Probed:
     """What the warehouse has the probed models and tasks under."""
 
     names: list[str]
+    weights: list[str]
     task_keys: list[str]
 
 
@@ -68,9 +69,8 @@ def probe(store: Store, names: Iterable[str], tasks: Sequence[str] = (), protoco
     """
     protocol = protocol or Protocol()
     asked, found = _tasks(tasks), find(store, names)
-    for named in found:
-        _probe(store, named, asked, protocol, device)
-    return Probed([named.name for named in found], [task.key() for task in asked])
+    weights = [_probe(store, named, asked, protocol, device) for named in found]
+    return Probed([named.name for named in found], weights, [task.key() for task in asked])
 
 
 def _tasks(names: Sequence[str]) -> list[Task]:
@@ -96,7 +96,8 @@ def _check(task: Task) -> None:
         raise UserError(f"task '{task.name}': has pairs; a probe reads the state of one text")
 
 
-def _probe(store: Store, named: Named, tasks: Sequence[Task], protocol: Protocol, device: str) -> None:
+def _probe(store: Store, named: Named, tasks: Sequence[Task], protocol: Protocol, device: str) -> str:
+    """The fingerprint of the weights."""
     loaded = load(named.folder)
     both = [make(loaded, protocol.cls, device) for make in (trained, untrained)]
     about = {"name": named.name, "run": named.run, "weights": both[0].fingerprint, "untrained": both[1].fingerprint,
@@ -110,6 +111,7 @@ def _probe(store: Store, named: Named, tasks: Sequence[Task], protocol: Protocol
             if lacking:
                 _probe_task(store, lacking, task, protocol)
             advance(1)
+    return both[0].fingerprint
 
 
 def _probe_task(store: Store, both: Sequence[Weights], task: Task, protocol: Protocol) -> None:

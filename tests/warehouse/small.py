@@ -188,10 +188,10 @@ def add_probe(store, weights, task, scores, **changes):
     store.write_json(store.probe(weights, plain["task_key"], plain["protocol"]), plain)
 
 
-def add_probed(store, name, run, weights, untrained):
+def add_probed(store, name, run, weights, untrained, started="2026-01-03T10:00:00+00:00"):
     store.write_json(store.probed(name, weights), {
         "name": name, "run": run, "weights": weights, "untrained": untrained, "model": "bilstm",
-        "started": "2026-01-03T10:00:00+00:00",
+        "started": started,
     })  # fmt: skip
 
 

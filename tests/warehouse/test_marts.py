@@ -295,6 +295,17 @@ def test_probing_counts_the_split_that_nothing_was_chosen_on(tmp_path):
     [found] = rows(store, "probing")
     assert (found["dev_accuracy"], found["test_accuracy"], found["accuracy"]) == (0.9, 0.7, 0.7)
     assert (found["split"], found["n"], found["majority"], found["untrained"]) == ("test", 50, 0.5, None)
+
+
+def test_probing_says_which_weights_a_folder_has_now(tmp_path):
+    store = Store(tmp_path)
+    for weights, day in (("w1", 3), ("w2", 4)):
+        add_probed(store, "folder", None, weights, "u1", f"2026-01-0{day}T10:00:00+00:00")
+        add_probe(store, weights, "tense", {"layer_1": 0.8})
+    assert [(r["weights"], r["is_latest"]) for r in rows(store, "select * from probing order by weights")] == [
+        ("w1", False), ("w2", True)]
+
+
 def test_text_hits(small_store):
     """Both students have FAMILY and NEVER right and LOVELY wrong; NOT_GOOD only the second."""
     sql = "select text_a, students, n_right, right_alone, teacher_right from text_hits where split = 'dev' and " \

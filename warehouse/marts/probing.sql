@@ -1,6 +1,7 @@
 -- One row per probed model, layer, probing task and grid: what a probe reads off the layer. `accuracy` is that of the
 -- split on which nothing was chosen (test where the task has one, else dev), beside it the majority class, the same
 -- layer of an untrained twin, and the gains over both; `standard_error` is the sampling error of the n rows alone.
+-- A folder whose weights changed has the rows of both: `is_latest` is false of those that were probed first.
 with
 
 wide as (
@@ -34,6 +35,8 @@ select
     runs.role,
     runs.seed,
     models.model,
+    models.weights,
+    models.is_latest,
     layers.task,
     layers.grid,
     layers.layer,
