@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from kdpipe import answerer, phases, predictions, recipe
+from kdpipe import answerer, phases, recipe
 from kdpipe.errors import UserError
 from kdpipe.explore.labelling import Models
 from kdpipe.job import Job
@@ -32,10 +32,8 @@ def brought(tmp_path_factory, tiny_checkpoint):
 def runs(tmp_path_factory, brought, tiny_recipe, tiny_task):
     """A store, the record of a student's run and that of the teacher that was brought for it."""
     store = Store(tmp_path_factory.mktemp("answerer") / "store")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(predictions, "SECONDS", 0.0)  # no rate is tested here
-        said = recipe.load(tiny_recipe, tiny_task, seeds=[0], teacher=str(brought))
-        [student] = phases.run(Job(said, store.root, "cpu", workers=1))
+    said = recipe.load(tiny_recipe, tiny_task, seeds=[0], teacher=str(brought))
+    [student] = phases.run(Job(said, store.root, "cpu", workers=1))
     student = store.read_json(store.run(student))
     return store, {"student": student, "teacher": store.read_json(store.run(student["teacher_run"]))}
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from kdpipe.cli import app
 from kdpipe.errors import UserError
 
 
@@ -22,6 +23,18 @@ def kdpipe(*arguments, stdin: str | None = None, cwd: Path | None = None) -> sub
         timeout=240,
         env={**os.environ, "HF_HUB_OFFLINE": "1"},
     )
+
+
+@pytest.fixture
+def here(capsys, monkeypatch):
+    """The command in this process, which has imported all that it needs."""
+    def kdpipe(*arguments, cwd: Path) -> subprocess.CompletedProcess:
+        monkeypatch.chdir(cwd)
+        with pytest.raises(SystemExit) as ended:
+            app(list(map(str, arguments)))
+        return subprocess.CompletedProcess(arguments, ended.value.code, *capsys.readouterr())
+
+    return kdpipe
 
 
 def refused(done: subprocess.CompletedProcess, *said: str) -> None:
@@ -134,8 +147,8 @@ def test_a_model_folder_holds_no_pickle(student):
         (("sql", "select 1"), "no such store"),
     ],
 )
-def test_mistakes_get_one_clear_message(tmp_path, arguments, said):
-    refused(kdpipe(*arguments, cwd=tmp_path), said)
+def test_mistakes_get_one_clear_message(here, tmp_path, arguments, said):
+    refused(here(*arguments, cwd=tmp_path), said)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -150,7 +163,7 @@ def test_mistakes_get_one_clear_message(tmp_path, arguments, said):
         ("text\tlabel\na\tx\nb\ty\n", None, "dev.tsv"),  # a missing file
     ],
 )
-def test_bad_data_is_refused_with_its_place(tmp_path, tiny_recipe, train, dev, said):
+def test_bad_data_is_refused_with_its_place(here, tmp_path, tiny_recipe, train, dev, said):
     (tmp_path / "train.tsv").write_text(train)
     if dev is not None:
         (tmp_path / "dev.tsv").write_text(dev)
@@ -158,7 +171,8 @@ def test_bad_data_is_refused_with_its_place(tmp_path, tiny_recipe, train, dev, s
         'name = "t"\nkind = "classification"\nformat = "tsv"\ntrain = "train.tsv"\n'
         'dev = "dev.tsv"\ntext = "text"\nlabel = "label"\n'
     )
-    refused(kdpipe("run", tiny_recipe, "--task", tmp_path, "--store", tmp_path / "store", "--device", "cpu"), said)
+    run = ("run", tiny_recipe, "--task", tmp_path, "--store", tmp_path / "store", "--device", "cpu")
+    refused(here(*run, cwd=tmp_path), said)
     assert not (tmp_path / "store").exists()
 
 

@@ -6,18 +6,12 @@ import sys
 
 import pytest
 
-from kdpipe import predictions, recipe
+from kdpipe import recipe
 from kdpipe.compare import compare, table
 from kdpipe.errors import UserError
 from kdpipe.job import Job
 from tests import tiny
 from tests.contracts.test_recipes import reduced
-
-
-@pytest.fixture(autouse=True)
-def hardly_timed(monkeypatch):
-    """No rate is tested here."""
-    monkeypatch.setattr(predictions, "SECONDS", 0.0)
 
 
 @pytest.fixture(scope="module")

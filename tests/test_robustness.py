@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from kdpipe import modelfolder, phases, predictions, recipe, warehouse
+from kdpipe import modelfolder, phases, recipe, warehouse
 from kdpipe.errors import UserError
 from kdpipe.job import Job
 from kdpipe.perturb import PERTURBATIONS
@@ -29,9 +29,7 @@ train = { epochs = 2, batch_size = 8, lr = 1e-2 }
 def asked(tmp_path_factory, tiny_recipe, tiny_task):
     """A store with a teacher and one student, both asked, and their runs."""
     store = Store(tmp_path_factory.mktemp("robust") / "store")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(predictions, "SECONDS", 0.0)  # no rate is tested here
-        phases.run(Job(recipe.load(tiny_recipe, tiny_task, [0]), store.root, "cpu", workers=1))
+    phases.run(Job(recipe.load(tiny_recipe, tiny_task, [0]), store.root, "cpu", workers=1))
     return store, robustness(store)
 
 
@@ -102,9 +100,8 @@ def test_mistakes_are_said(asked, said, wrong):
         robustness(asked[0], **said)
 
 
-def test_scores_of_pairs(tmp_path, monkeypatch):
+def test_scores_of_pairs(tmp_path):
     """A regression on pairs: additions and negations go to the second text, and scores move instead of flipping."""
-    monkeypatch.setattr(predictions, "SECONDS", 0.0)
     rows = [f"A man is running {i}\tThe dogs were not sleeping {i % 7}\t{i % 5}" for i in range(60)]
     (tmp_path / "close.tsv").write_text("text_a\ttext_b\tscore\n" + "\n".join(rows) + "\n")
     (tmp_path / "alone.toml").write_text(SCORES)

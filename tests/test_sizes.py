@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kdpipe import predictions, recipe, transfer, warehouse
+from kdpipe import recipe, transfer, warehouse
 from kdpipe.compare import compare
 from kdpipe.errors import UserError
 from kdpipe.job import Job, transfer_key
@@ -35,8 +35,7 @@ def test_larger_shares_hold_smaller_ones(job):
     assert len(found[0.5]) == pytest.approx(len(rows) / 2, abs=4 * np.sqrt(len(rows)) / 2)
 
 
-def test_every_share_sees_as_many_rows_and_the_teacher_is_asked_once(job, monkeypatch):
-    monkeypatch.setattr(predictions, "SECONDS", 0.0)
+def test_every_share_sees_as_many_rows_and_the_teacher_is_asked_once(job):
     jobs = steps(job, SHARES)
     assert [j.recipe.name for j in jobs] == [f"{job.recipe.name}-0.25", f"{job.recipe.name}-0.5", job.recipe.name]
     epochs = [Settings(**j.recipe.final.train).epochs for j in jobs]

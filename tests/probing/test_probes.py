@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from kdpipe import phases, predictions, recipe, warehouse
+from kdpipe import phases, recipe, warehouse
 from kdpipe.errors import UserError
 from kdpipe.job import Job
 from kdpipe.probing.probes import Probed, Protocol, parts_of, probe
@@ -19,9 +19,7 @@ from kdpipe.tasks.load import load
 def store(tmp_path_factory, tiny_recipe, tiny_task) -> Store:
     """A teacher and one student of it."""
     place = tmp_path_factory.mktemp("probing") / "store"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(predictions, "SECONDS", 0.0)
-        phases.run(Job(recipe.load(str(tiny_recipe), str(tiny_task), [0]), str(place), "cpu", workers=1))
+    phases.run(Job(recipe.load(str(tiny_recipe), str(tiny_task), [0]), str(place), "cpu", workers=1))
     return Store(place)
 
 
