@@ -136,7 +136,8 @@ def _train(jobs: Sequence[Job]) -> Iterator[tuple[Job, Report | str]]:
     small = [job for job in jobs if phases.on_one_core(job)]
     for group in (small, [job for job in jobs if job not in small]):
         tasks = [(job, seed) for job in group for seed in job.recipe.seeds]
-        done = in_order(_train_one, tasks, processes(len(tasks)) if group is small else 1)
+        workers = (jobs[0].workers or processes(len(tasks))) if group and group is small else 1
+        done = in_order(_train_one, tasks, workers)
         yield from zip([job for job, _ in tasks], done, strict=True)
 
 

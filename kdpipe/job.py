@@ -36,8 +36,10 @@ class Report:
 class Job:
     """A recipe to be carried out in a store on a device.
 
-    on: the device that was found. Raises UserError where there is none as asked, or where a phase cannot answer on it
-    in the type that it is to compute in.
+    workers: processes at most that make rows or train small students side by side; None: as many as there are cores and
+    work for. on: the device that was found.
+    Raises UserError where there is no device as asked, or where a phase cannot answer on it in the type that it is to
+    compute in.
     """
 
     recipe: Recipe

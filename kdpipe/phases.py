@@ -166,7 +166,7 @@ def train_apart(job: Job, seed: int) -> Report:
 
 def side_by_side(job: Job) -> int:
     """How many seeds are trained at a time: small networks gain little from a second core, large ones fill them all."""
-    return processes(len(job.recipe.seeds)) if on_one_core(job) else 1
+    return job.workers or processes(len(job.recipe.seeds)) if on_one_core(job) else 1
 
 
 def on_one_core(job: Job) -> bool:

@@ -1,8 +1,9 @@
 """Fixtures that many tests share."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 from hypothesis import settings
@@ -21,6 +22,21 @@ def hardly_timed() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("kdpipe.predictions.SECONDS", 0.0)
         yield
+
+
+@pytest.fixture
+def here(capsys, monkeypatch) -> Callable[..., CompletedProcess]:
+    """The command in this process, which has imported all that it needs."""
+    from kdpipe.cli import app
+
+    def kdpipe(*arguments: object, cwd: Path | None = None) -> CompletedProcess:
+        if cwd:
+            monkeypatch.chdir(cwd)
+        with pytest.raises(SystemExit) as ended:
+            app(list(map(str, arguments)))
+        return CompletedProcess(arguments, ended.value.code or 0, *capsys.readouterr())
+
+    return kdpipe
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from kdpipe.cli import app
 from kdpipe.errors import UserError
 
 
@@ -23,18 +22,6 @@ def kdpipe(*arguments, stdin: str | None = None, cwd: Path | None = None) -> sub
         timeout=240,
         env={**os.environ, "HF_HUB_OFFLINE": "1"},
     )
-
-
-@pytest.fixture
-def here(capsys, monkeypatch):
-    """The command in this process, which has imported all that it needs."""
-    def kdpipe(*arguments, cwd: Path) -> subprocess.CompletedProcess:
-        monkeypatch.chdir(cwd)
-        with pytest.raises(SystemExit) as ended:
-            app(list(map(str, arguments)))
-        return subprocess.CompletedProcess(arguments, ended.value.code, *capsys.readouterr())
-
-    return kdpipe
 
 
 def refused(done: subprocess.CompletedProcess, *said: str) -> None:

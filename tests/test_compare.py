@@ -1,8 +1,7 @@
 """Recipes side by side: one teacher for all, resumed, and one that fails stops no other."""
 
 import json
-import subprocess
-import sys
+from functools import partial
 
 import pytest
 
@@ -27,7 +26,7 @@ def checkpoint(home):
 @pytest.fixture(scope="module")
 def jobs(home, checkpoint, tiny_task):
     """The recipe that needs the least of the teacher comes first."""
-    return [Job(recipe.load(reduced(name, checkpoint, home), tiny_task, [0, 1]), str(home / "store"), "cpu", workers=1)
+    return [Job(recipe.load(reduced(name, checkpoint, home), tiny_task, [0, 1]), str(home / "store"), "cpu", workers=2)
             for name in ("hinton2015", "soft_labels", "pkd_skip")]
 
 
@@ -69,14 +68,12 @@ def test_two_recipes_of_one_name_are_refused(jobs):
         compare([jobs[1], jobs[1]])
 
 
-def test_the_command_prints_a_table_and_says_what_does_not_fit(home, checkpoint, tiny_task, jobs):
+def test_the_command_prints_a_table_and_says_what_does_not_fit(here, home, checkpoint, tiny_task, jobs):
     compare(jobs[1:2])
     broken = home / "broken.toml"
     broken.write_text(reduced("pkd_skip", checkpoint, home).read_text().replace('"skip"', '[9]'))
 
-    def say(*more):
-        return subprocess.run([sys.executable, "-m", "kdpipe.cli", "compare", "--task", str(tiny_task), "--store",
-                               str(home / "store"), "--device", "cpu", *more], capture_output=True, text=True)
+    say = partial(here, "compare", "--task", tiny_task, "--store", home / "store", "--device", "cpu")
 
     both = f"{home / 'soft_labels.toml'},{broken}"
     refused = say("--recipes", both, "--seeds", "2")

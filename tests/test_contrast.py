@@ -1,8 +1,7 @@
 """Recipes and runs of a real store against each other."""
 
 import json
-import subprocess
-import sys
+from functools import partial
 
 import pytest
 
@@ -87,11 +86,8 @@ def test_other_rows_are_refused(store, tiny_task, tmp_path_factory):
         contrast(store, ["short", "later"])
 
 
-def test_the_command_says_it_in_words(store):
-    def say(*arguments):
-        return subprocess.run([sys.executable, "-m", "kdpipe.cli", "significance", "--store", str(store), *arguments],
-                              capture_output=True, text=True)
-
+def test_the_command_says_it_in_words(here, store):
+    say = partial(here, "significance", "--store", store)
     rows = json.loads(say("short", "--against", "short", "--format", "json").stdout)
     assert rows == []
     shown = say("short").stdout

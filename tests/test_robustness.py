@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -116,8 +114,7 @@ def test_scores_of_pairs(tmp_path):
     assert row["drop"] == pytest.approx(row["clean"] - row["perturbed"])
 
 
-def test_the_command(asked):
+def test_the_command(here, asked):
     store, [_, student] = asked
-    command = [sys.executable, "-m", "kdpipe.cli", "robustness", student, "--store", store.root, "--format", "json"]
-    said = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    said = json.loads(here("robustness", student, "--store", store.root, "--format", "json").stdout)
     assert [row["perturbation"] for row in said if row["run"] == student] == [*sorted(KEPT), "negation"]

@@ -1,7 +1,5 @@
 """`kdpipe probe` over a real tiny run: what it records, what it does not do twice, what it refuses."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -125,19 +123,15 @@ def test_what_cannot_be_probed_is_refused_before_anything_is_done(store, length,
         probe(store, names, [str(tmp_path) if content else length])
 
 
-def kdpipe(*arguments, **environment):
-    return subprocess.run([sys.executable, "-m", "kdpipe.cli", "probe", *map(str, arguments)], capture_output=True,
-                          text=True, env=environment or None)
-
-
-def test_the_command_prints_the_figures_and_says_what_is_wrong(store, probed, length):
-    done = kdpipe("tiny", "--store", store.root, "--tasks", length, "--format", "csv", "--device", "cpu")
+def test_the_command_prints_the_figures_and_says_what_is_wrong(here, monkeypatch, store, probed, length):
+    done = here("probe", "tiny", "--store", store.root, "--tasks", length, "--format", "csv", "--device", "cpu")
     assert done.returncode == 0, done.stderr
     head, *lines = done.stdout.splitlines()
     assert head == "task,layer,accuracy,majority,untrained,gain_over_untrained,n"
     assert [line.split(",")[:2] for line in lines] == [
         ["length", layer] for layer in ("embeddings", "layer_1_last", "layer_1_max")]
-    wrong = kdpipe("tiny", "--store", store.root, "--grid", "huge")
+    wrong = here("probe", "tiny", "--store", store.root, "--grid", "huge")
     assert wrong.returncode == 2 and "--grid huge: allowed are quick, full, linear" in wrong.stderr
-    lost = kdpipe("tiny", "--store", store.root, PATH="/usr/bin:/bin")
-    assert lost.returncode == 2 and "KDPIPE_DATASETS is not set" in lost.stderr and "Traceback" not in lost.stderr
+    monkeypatch.delenv("KDPIPE_DATASETS", raising=False)
+    lost = here("probe", "tiny", "--store", store.root)
+    assert lost.returncode == 2 and "KDPIPE_DATASETS is not set" in lost.stderr
