@@ -11,8 +11,9 @@ from kdpipe.cli_options import STORE, Device, Form, StorePath
 from kdpipe.errors import UserError
 
 ROBUSTNESS = """
-select run, perturbation, n, metric, clean, perturbed, "drop", drop_low, drop_high, verdict,
-    coalesce(flips, mean_move) as change, coalesce(agreement, correlation) as with_teacher
+select run, perturbation, n, metric, round(clean, 4) as clean, round(perturbed, 4) as perturbed,
+    round("drop", 4) + 0 as "drop", round(drop_low, 4) + 0 as drop_low, round(drop_high, 4) + 0 as drop_high, verdict,
+    round(coalesce(flips, mean_move), 4) as change, round(coalesce(agreement, correlation), 4) as with_teacher
 from robustness
 where list_contains($runs, run) and split = $split
 order by list_position($runs, run), not keeps_label, perturbation
