@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from kdpipe.cli_options import STORE, Device, Form, StorePath
 from kdpipe.errors import UserError
+from kdpipe.resources import is_folder
 
 ROBUSTNESS = """
 select run, perturbation, n, metric, round(clean, 4) as clean, round(perturbed, 4) as perturbed,
@@ -108,12 +110,16 @@ def report(
     """Write one HTML file about the runs: leaderboard, costs, curves, confusion, calibration, errors."""
     from kdpipe.report import build
 
+    if is_folder(output):
+        raise UserError(f"{output}: a folder; name the file to write with --output, such as {output / 'report.html'}")
     page = build(store, names or (), task, split)
     scratch = output.with_name(f".{output.name}.tmp")
     try:
         scratch.write_text(page, encoding="utf-8")
         scratch.replace(output)
     except OSError as e:
+        with suppress(OSError):
+            scratch.unlink()
         raise UserError(f"{output}: cannot be written ({e.strerror}); name another with --output") from None
     print(f"{output}: {len(page) / 1e6:.1f} MB")
 

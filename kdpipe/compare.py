@@ -107,7 +107,7 @@ def _row(job: Job, ids: Sequence[str], score: Score, said: str) -> dict[str, obj
         "rows_per_second": round(mean(at_64), 1),
         "train_seconds": round(mean(_training_seconds(job, seed) for seed in job.recipe.seeds), 1),
         "teach_seconds": round(_teaching_seconds(job), 1),
-        "asked_now": sum(record["teacher_rows_asked"] for record in records),
+        "teacher_rows_asked": sum(record["teacher_rows_asked"] for record in records),
     }
 
 

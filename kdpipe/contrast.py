@@ -12,7 +12,7 @@ from kdpipe import warehouse
 from kdpipe.errors import UserError, did_you_mean
 from kdpipe.significance import RESAMPLES, Difference, Pairs, Score, System, all_against, compare
 from kdpipe.store import Store
-from kdpipe.tasks.metrics import METRICS
+from kdpipe.tasks.metrics import check
 
 RUNGS = {  # of the attribution ladder: recipe -> the rung that it is held against
     "labels_only": None,
@@ -26,7 +26,7 @@ RUNGS = {  # of the attribution ladder: recipe -> the rung that it is held again
 _SAID = 6  # names in a sentence
 _RUNS = """
 select run, task, task_key, recipe, phase, role, student, array_to_string(operators, '+') as operators, unlabelled_rows,
-    seed, metric, is_latest
+    seed, kind, labels, metric, is_latest
 from stg_runs
 where is_latest or list_contains($named, run)
 order by task, role desc, recipe, phase, student, operators, unlabelled_rows, seed
@@ -86,6 +86,24 @@ def in_words(scores: Sequence[Score], differences: Sequence[Difference]) -> str:
     return said + (f"; worse, surely: {told} of {len(by_other)}" if told else "")
 
 
+def tasks_of(store: Store | str, wanted: Sequence[str] = ()) -> dict[str, list[str]]:
+    """The tasks that have runs of these names, or all, each with those of the names that it has runs of.
+
+    Raises UserError for names that are not there, and where there are no runs.
+    """
+    rows = warehouse.query(store, _RUNS, {"named": list(wanted)}).to_pylist()
+    if not rows:
+        raise UserError("the store has no runs; `kdpipe run RECIPE` makes one")
+    known: dict[str, set[str]] = {}
+    for row in rows:
+        known.setdefault(row["task"], set()).update(_names(row, rows))
+    everywhere = set().union(*known.values())
+    if faults := [_not_there(name, everywhere) for name in wanted if name not in everywhere]:
+        raise UserError(faults)
+    return {task: [name for name in wanted if name in names] for task, names in known.items()
+            if not wanted or names & set(wanted)}
+
+
 def groups_of(store: Store | str, wanted: Sequence[str], task: str | None) -> tuple[dict[str, list[str]], dict]:
     """Run ids by name, and what is known of the first run."""
     rows = warehouse.query(store, _RUNS, {"named": list(wanted)}).to_pylist()
@@ -133,9 +151,8 @@ def _names(row: dict, rows: Sequence[dict]) -> list[str]:
 
 
 def _metric(metric: str, run: Mapping) -> str:
-    allowed = [name for name, m in METRICS.items() if m.kind == METRICS[run["metric"]].kind]
-    if metric not in allowed:
-        raise UserError(f"--metric: no '{metric}' for task '{run['task']}'{did_you_mean(metric, allowed)}")
+    if faults := check([metric], run["kind"], len(run["labels"])):
+        raise UserError([f"--metric, for task '{run['task']}': {fault}" for fault in faults])
     return metric
 
 

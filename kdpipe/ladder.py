@@ -11,6 +11,7 @@ import pyarrow as pa
 from kdpipe import phases, transfer
 from kdpipe.compare import Comparison
 from kdpipe.contrast import of_runs, rung_below
+from kdpipe.errors import UserError
 from kdpipe.job import Job, transfer_key
 from kdpipe.settings import Settings
 from kdpipe.transfer import facts, read_rows
@@ -25,6 +26,9 @@ def level(jobs: Sequence[Job]) -> list[Job]:
     for job in jobs:
         phases.augment(job)
     rows = [rows_of(job) for job in jobs]
+    if empty := [job.recipe.name for n, job in zip(rows, jobs, strict=True) if not n]:
+        raise UserError([f"{name}: so small a share leaves none of {max(rows):,} rows; take a larger one"
+                         for name in empty])
     budget = max(n * Settings(**job.recipe.final.train).epochs for n, job in zip(rows, jobs, strict=True))
     epochs = [max(1, round(budget / n)) for n in rows]
     looks = min(epochs)

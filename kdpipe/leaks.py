@@ -32,6 +32,7 @@ _BITS = 24  # of the slots for held-out shingles by length: 16 MB
 _KEY = 43  # bits of a shingle's number, so that it fits into a word with the row that has it
 _NO_WORD = re.compile(r"[\W_]+")
 _TOLERANCE = 1e-9
+_ROWS = 2**18  # looked at at once; the number of a row and that of a shingle share a word
 _LOWER = np.array([b if b > 127 else ord(chr(b).lower()) if chr(b).isalnum() else 0 for b in range(256)], np.uint8)
 _FIRST = np.array([2 ** (8 * n) - 1 for n in range(9)], np.uint64)  # the first n of eight bytes
 _ODD = np.uint64(0x9E3779B97F4A7C15)
@@ -56,13 +57,14 @@ class Audit:
         self._exact.append(Places(ids))
 
     def near_ones(self, rows: pa.Table, dropped: bool = True) -> np.ndarray:
-        """Rows of schema TRANSFER -> whether each is near one that is held out, which is listed: bool [n]."""
-        is_near = np.zeros(len(rows), bool)
+        """Rows of schema TRANSFER -> how similar each is to one that is held out, which is listed; 0 where it is near
+        none: float32 [n]."""
+        similarity = np.zeros(len(rows), np.float32)
         if self.near is not None:
             found = self.near.find(rows)
-            is_near[found.rows] = True
+            similarity[found.rows] = found.similarity
             self._list(rows, found, dropped)
-        return is_near
+        return similarity
 
     def copies(self, rows: pa.Table, dropped: bool = True) -> None:
         """List those of the rows that are copies."""
@@ -88,12 +90,12 @@ class Audit:
 
 
 def in_words(listed: Sequence[pa.Table]) -> pa.Table:
-    """Tables of schema LEAKS as one that is read by people, most similar first."""
+    """Tables of schema LEAKS as one that is read by people, most similar first. A copy has the same words and pairs."""
     names = ("operator", "split", "kind", "similarity", "dropped", "learned_from", "held_out")
     rows = [row for table in listed for row in table.to_pylist()]
     rows.sort(key=lambda row: (-row["similarity"], row["operator"], row["text_a"]))
     columns = list(zip(*((
-        row["operator"], row["split"], "copy" if row["id"] == row["held_out"] else "near", round(row["similarity"], 3),
+        row["operator"], row["split"], "copy" if row["similarity"] == 1 else "near", round(row["similarity"], 3),
         row["dropped"], _joined(row["text_a"], row["text_b"]), _joined(row["held_out_a"], row["held_out_b"]),
     ) for row in rows), strict=True)) or [()] * len(names)
     return pa.table(dict(zip(names, map(list, columns), strict=True)))
@@ -124,6 +126,15 @@ class HeldOut:
 
         A pair is near, too, where it is so with its texts changed over.
         """
+        each = [self._among(rows.slice(start, _ROWS), start) for start in range(0, max(len(rows), 1), _ROWS)]
+        return Found(*map(np.concatenate, zip(*(vars(found).values() for found in each), strict=True)))
+
+    def _among(self, rows: pa.Table, start: int) -> Found:
+        """Those of a slice, by their places in all rows."""
+        found = self._either_way(rows)
+        return Found(found.rows + start, found.nearest, found.similarity)
+
+    def _either_way(self, rows: pa.Table) -> Found:
         found = self._find(rows)
         if rows["text_b"].null_count == len(rows):
             return found

@@ -72,10 +72,12 @@ class Intake:
         if leaks:
             self.audit.copies(rows)
         rows = rows if kept == len(rows) else rows.filter(pa.array(new))
-        near = self.audit.near_ones(rows)
-        self.dropped_near += int(near.sum())
-        self.write(rows.filter(pa.array(~near)) if near.any() else rows)
-        return kept - int(near.sum())
+        similarity = self.audit.near_ones(rows)
+        near, copies = int((similarity > 0).sum()), int((similarity == 1).sum())
+        self.dropped_leaks += copies
+        self.dropped_near += near - copies
+        self.write(rows.filter(pa.array(similarity == 0)) if near else rows)
+        return kept - near
 
     def write(self, rows: pa.Table) -> None:
         """Let rows in unasked."""

@@ -56,10 +56,11 @@ def perturbed(rows: pa.Table, name: str) -> pa.Table:
     ids = np.frombuffer(b"".join(rows["id"].to_pylist()), np.uint64).reshape(-1, 2)
     texts = {side: rows[side].to_pylist() for side in ("text_a", "text_b")}
     changed = {side: list(its) for side, its in texts.items()}
-    for i, (first, second) in enumerate(zip(*texts.values(), strict=True)):
-        for side, text in (("text_a", first), ("text_b", second)):
+    for side, its in texts.items():
+        keys = row_keys(SEED, f"{name}/{side}", ids, 0)
+        for i, (text, second) in enumerate(zip(its, texts["text_b"], strict=True)):
             if text is not None and (how.every or side == "text_b" or second is None):
-                changed[side][i] = how.change(text, row_keys(SEED, f"{name}/{side}", ids[i:i + 1], 0)[0])
+                changed[side][i] = how.change(text, keys[i])
     other = np.array([changed["text_a"][i] != a or changed["text_b"][i] != b
                       for i, (a, b) in enumerate(zip(*texts.values(), strict=True))], bool)
     a, b = (pa.array(changed[side], pa.string()) for side in ("text_a", "text_b"))

@@ -186,7 +186,7 @@ def randomised(metric: str, gold: np.ndarray, first: np.ndarray, second: np.ndar
     """
     cells, counts = np.unique(np.stack([gold, first, second]).astype(np.int64), axis=1, return_counts=True)
     g, a, b = cells
-    k = int(cells.max()) + 1
+    k = max(2, int(cells.max()) + 1)
     swapped = np.random.default_rng(seed).binomial(counts * (a != b), 0.5, size=(resamples, len(counts)))
     swapped = np.concatenate([np.zeros_like(swapped[:1]), swapped])
     t = np.bincount(g, counts, k)
@@ -229,7 +229,7 @@ class _Counts(_Sums):
     """From true positives, predicted and gold rows of each class."""
 
     def __init__(self, metric: str, gold: np.ndarray, predicted: np.ndarray):
-        self.score, k = _OF_COUNTS[metric], int(max(gold.max(), predicted.max())) + 1
+        self.score, k = _OF_COUNTS[metric], max(2, int(max(gold.max(), predicted.max())) + 1)
         self.gold, self.predicted, self.eye = gold.astype(np.int64), predicted.astype(np.int64), np.eye(k, dtype="f4")
 
     def values(self, weights: np.ndarray) -> np.ndarray:

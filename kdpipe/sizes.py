@@ -32,7 +32,7 @@ def steps(job: Job, shares: Sequence[float] = SHARES) -> list[Job]:
     if len(trained) > 1:
         raise UserError(f"{job.recipe.name}: trains {', '.join(trained)} one after another, and a share of the last "
                         "one's rows would say nothing of the others'; name a recipe with one student phase")
-    each = [with_final(job, {"share": share}, f"{job.recipe.name}-{share:g}") for share in sorted({*shares} - {1.0})]
+    each = [with_final(job, {"share": share}, f"{job.recipe.name}-{share}") for share in sorted({*shares} - {1.0})]
     return level([*each, job])
 
 

@@ -279,13 +279,22 @@ def _content(sources: Sequence[Source]) -> list[str]:
     keys, faults = [], []
     for source in sources:
         try:
-            data = halves(source["id"]).tobytes() if isinstance(source, pa.Table) else Path(source).read_bytes()
-            keys.append(xxhash.xxh3_128_hexdigest(data))
+            keys.append(_digest(source))
         except OSError as e:
             faults.append(f"{_name(source)}: cannot be read ({e.strerror}); name a file of sentences, one a line")
     if faults:
         raise UserError(faults)
     return keys
+
+
+def _digest(source: Source) -> str:
+    if isinstance(source, pa.Table):
+        return xxhash.xxh3_128_hexdigest(halves(source["id"]).tobytes())
+    found = xxhash.xxh3_128()
+    with open(source, "rb") as file:
+        while block := file.read(2**20):
+            found.update(block)
+    return found.hexdigest()
 
 
 def _name(source: Source) -> str:

@@ -36,7 +36,7 @@ def test_the_teacher_is_asked_once_for_all_and_nothing_is_done_twice(jobs, tiny_
         "hinton2015": 2, "soft_labels": 2, "pkd_skip": 2}
     rows = {row["recipe"]: row for row in table(jobs, found).to_pylist()}
     gold = len(jobs[0].recipe.task.splits["train"])
-    assert {name: row["asked_now"] for name, row in rows.items()} == {
+    assert {name: row["teacher_rows_asked"] for name, row in rows.items()} == {
         "pkd_skip": gold, "hinton2015": 0, "soft_labels": 0}
     assert all(row["seeds"] == 2 and row["train_seconds"] > 0 and row["teach_seconds"] > 0 for row in rows.values())
     scores = [row["dev"] for row in table(jobs, found).to_pylist()]

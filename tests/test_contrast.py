@@ -9,6 +9,8 @@ from kdpipe import phases, recipe, warehouse
 from kdpipe.contrast import contrast, in_words, of_runs
 from kdpipe.errors import UserError
 from kdpipe.job import Job
+from kdpipe.store import Store
+from tests.warehouse.small import add_run, classified
 
 ALONE = """# A test's own recipe
 seeds = [0, 1]
@@ -60,7 +62,7 @@ def test_against_one(store):
 @pytest.mark.parametrize(("said", "wrong"), [
     ({"names": ["shrot"]}, "no recipe or run 'shrot'; did you mean 'short'?"),
     ({"task": "tny"}, "no runs of task 'tny'; did you mean 'tiny'?"),
-    ({"metric": "pearson"}, "--metric: no 'pearson' for task 'tiny'"),
+    ({"metric": "pearson"}, "--metric, for task 'tiny': 'pearson' is not defined for classification"),
     ({"split": "train"}, "no labelled predictions on train"),
     ({"against": "nobody"}, "no 'nobody'"),
 ])
@@ -95,3 +97,11 @@ def test_the_command_says_it_in_words(here, store):
 def test_a_recipe_of_several_kinds_is_asked_back(store):
     with pytest.raises(UserError, match=r"of 'long' there are several kinds; say which: 'long \(.*'long \("):
         contrast(store, ["long"])
+
+
+def test_f1_of_three_classes_is_refused(tmp_path):
+    place = Store(tmp_path)
+    for run in ("one", "two"):
+        add_run(place, run, classified(("a", "good", "good", 0.9, 0)), recipe=run, labels=["bad", "good", "fair"])
+    with pytest.raises(UserError, match="'f1' is defined for 2 classes, the task has 3; take 'macro_f1'"):
+        contrast(place, metric="f1")

@@ -8,7 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdpipe.leaks import HeldOut
+from kdpipe import warehouse
+from kdpipe.leaks import HeldOut, in_words
+from kdpipe.store import Store
+from kdpipe.transfer import build, facts
+from kdpipe.types import ROWS, Task, row_ids
 
 
 def table(texts, second=None):
@@ -90,3 +94,28 @@ def test_real_rows(datasets, near, monkeypatch):
     expected = by_hand(*([shingles(t) for t in split["text_a"].to_pylist()] for split in (dev, rows)), near)
     assert dict(zip(found.rows.tolist(), found.similarity.tolist(), strict=True)) == {
         i: like for i, (_, like) in expected.items()}
+
+
+def test_a_row_far_down_a_long_table_is_found_where_it_stands():
+    n = 2**21 + 4
+    texts = pa.concat_arrays([pa.repeat("a plain row", n - 1), pa.array(["The cat sat on the mat today!"])])
+    rows = pa.table({"text_a": texts, "text_b": pa.nulls(n, pa.string())})
+    assert HeldOut(table(["the cat sat on the mat today"])).find(rows).rows.tolist() == [n - 1]
+
+
+def test_copies_are_counted_as_they_are_listed(tmp_path):
+    """A text in other case is a copy in words; one with another word is near."""
+    task = Task("t", "classification", ("a", "b"), ("accuracy",), {
+        split: pa.Table.from_arrays([row_ids(texts := pa.array(its)), texts, pa.nulls(len(its), pa.string()),
+                                     pa.array([float(i % 2) for i in range(len(its))])], schema=ROWS)
+        for split, its in {"train": ["one", "two"], "dev": ["it was a warm and funny film by all means"]}.items()})
+    unlabelled = tmp_path / "more.txt"
+    unlabelled.write_text("It was a warm and funny film, by all means.\nit was a warm and funny film by most means\n"
+                          "something else\n")
+    store = Store(tmp_path / "store")
+    key = build(store, task, unlabelled=[unlabelled], near=0.6)
+    counts = facts(store, key)["counts"]
+    assert (counts["rows"], counts["dropped_leaks"], counts["dropped_near"]) == (3, 1, 1)
+    listed = warehouse.query(store, "select kind, learned_from from leak_audit").to_pylist()
+    assert [r["kind"] for r in listed] == ["copy", "near"]
+    assert in_words([store.read(store.leaks(key))])["kind"].to_pylist() == ["copy", "near"]

@@ -174,3 +174,10 @@ def test_false_alarms_are_within_their_bounds(metric, seeds):
         _, [found] = compare([one, other], gold, metric, resamples=300, seed=i)
         alarms += found.verdict != "cannot tell apart"
     assert alarms <= stats.binom.ppf(0.999, 400, 0.05)
+
+
+def test_f1_where_nobody_names_the_second_class():
+    none = np.zeros(30)
+    systems = [System("a", none[None]), System("b", none[None])]
+    scores, [difference] = compare(systems, none, "f1", resamples=100)
+    assert [s.value for s in scores] == [0.0, 0.0] and difference.verdict == "cannot tell apart"

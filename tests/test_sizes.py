@@ -58,3 +58,8 @@ def test_every_share_sees_as_many_rows_and_the_teacher_is_asked_once(job):
 def test_shares_that_are_none_are_refused(job, shares):
     with pytest.raises(UserError, match="--shares"):
         steps(job, shares)
+
+
+def test_a_share_without_rows_is_refused(job):
+    with pytest.raises(UserError, match=r"-1e-06: so small a share leaves none of \d+ rows; take a larger one"):
+        steps(job, [1e-6, 1.0])

@@ -308,15 +308,14 @@ def test_near_copies_of_dev_rows_are_dropped_counted_and_listed(store, tmp_path)
     films = task(rows(["a gold row", LONG.replace("best", "worst")]), dev=rows([LONG]), test=rows(["a gold, row"]))
     key = transfer.build(store, films, unlabelled=[lines])
     assert transfer.read(store, key)["text_a"].to_pylist()[2:] == ["this is quite another text"]
-    assert (counts(store, key)["dropped_leaks"], counts(store, key)["dropped_near"]) == (1, 2)
-    found = warehouse.query(store, "select learned_from, split, kind, dropped, held_out from leak_audit")
+    assert (counts(store, key)["dropped_leaks"], counts(store, key)["dropped_near"]) == (2, 1)
+    found = warehouse.query(store, "select learned_from, split, kind, held_out from leak_audit")
     assert {tuple(r.values()) for r in found.to_pylist()} == {
-        (LONG, "dev", "copy", True, LONG), (near, "dev", "near", True, LONG),
-        (LONG.replace("ten", "two"), "dev", "near", True, LONG),
+        (LONG, "dev", "copy", LONG), (near, "dev", "copy", LONG), (LONG.replace("ten", "two"), "dev", "near", LONG),
     }
     gold = in_words([transfer.gold_leaks(films)]).select(["learned_from", "split", "kind", "dropped"])
     assert [tuple(row.values()) for row in gold.to_pylist()] == [
-        ("a gold row", "test", "near", False), (LONG.replace("best", "worst"), "dev", "near", False)]
+        ("a gold row", "test", "copy", False), (LONG.replace("best", "worst"), "dev", "near", False)]
     assert len(transfer.gold_leaks(films, False)) == 0 and in_words([]).num_columns == 7
     asked = "select similarity from leak_audit where learned_from like '%two%'"
     [two] = warehouse.query(store, asked)["similarity"].to_pylist()

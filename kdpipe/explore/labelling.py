@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kdpipe import answerer
+from kdpipe.errors import UserError
 from kdpipe.store import Store
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ class Models:
 
     def ask(self, run: str, text_a: str, text_b: str | None) -> Said:
         """What the model of a run answers now. Raises UserError where it is gone."""
+        if not self.store.exists(self.store.run(run)):
+            raise UserError(f"{run}: its record is not in the store any more; load the page again")
         record = self.store.read_json(self.store.run(run))
         with self._one:
             found = self._find(record)

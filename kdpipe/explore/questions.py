@@ -254,8 +254,8 @@ def sides(asked: Filter, second: str) -> Question:
 # ---- one row
 
 
-def answers(split: str, id: bytes, task_key: str) -> Question:
-    """What every run of a task answered for one row."""
+def answers(run: Mapping[str, Any], split: str, id: bytes) -> Question:
+    """What the runs of a run's task answered for one row: it, its teacher, and some hundred others."""
     return Question(
         "select distinct runs.run, runs.recipe, runs.role, runs.student, runs.seed, runs.is_latest,\n"
         "    answers.text_a, answers.text_b, answers.label, answers.target, answers.prediction, answers.score,\n"
@@ -263,8 +263,9 @@ def answers(split: str, id: bytes, task_key: str) -> Question:
         "    answers.saved\n"
         "from stg_sliced as answers\ninner join stg_runs as runs\n    on answers.run = runs.run\n"
         "where answers.id = $id\n    and answers.split = $split\n    and runs.task_key = $task_key\n"
-        "order by runs.role desc, runs.is_latest desc, runs.recipe, runs.seed, runs.run\nlimit 100",
-        {"id": id, "split": split, "task_key": task_key},
+        "order by runs.run not in ($run, $teacher), runs.role desc, runs.is_latest desc,\n"
+        "    runs.recipe, runs.seed, runs.run\nlimit 100",
+        {"id": id, "split": split, "task_key": run["task_key"], "run": run["run"], "teacher": run["teacher_run"] or ""},
     )
 
 

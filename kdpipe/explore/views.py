@@ -75,7 +75,7 @@ class Pages:
         """One row: what every run answered, and what the run learned from near it."""
         held = self.held
         run, split, id = held.choices.run(form("run")), form("split"), questions.row_id(form("id"))
-        question = questions.answers(split, id, run["task_key"])
+        question = questions.answers(run, split, id)
         answers = held.ask(question)
         mine = next((answer for answer in answers if answer["run"] == run["run"]), None)
         if mine is None:
@@ -131,10 +131,13 @@ class Pages:
     def _filtered(self, form: Form) -> tuple[list[dict[str, Any]], str]:
         runs = self.held.choices.runs
         asked = Filter.read(Form(form("query")), self.held.choices)
-        kinds = {run["kind"] for name, run in runs.items()
+        tasks = {run["task"]: run["kind"] for name, run in runs.items()
                  if asked.run in (None, name) and asked.task in (None, run["task"])}
+        if len(tasks) > 1:
+            raise UserError(f"rows of {len(tasks)} tasks ({', '.join(sorted(tasks))}) do not go into one file to "
+                            "label; choose a task")
         rows = self.held.ask(self._chosen(form))
-        return [row | {"origin": row["split"]} for row in rows], kinds.pop() if len(kinds) == 1 else "classification"
+        return [row | {"origin": row["split"]} for row in rows], next(iter(tasks.values()), "classification")
 
     def _near(self, form: Form) -> tuple[list[dict[str, Any]], str]:
         """Rows that were made near one, and the edited text."""

@@ -129,13 +129,14 @@ def _without_leaks(source: Source, splits: Mapping[str, pa.Table]) -> pa.Table:
     """The training rows that are no copies of dev or test rows, nor near one."""
     train = splits["train"]
     held_out = pa.concat_tables([rows for split, rows in splits.items() if split != "train"])
-    near = HeldOut(held_out, source.near).find(train).rows
-    if len(near) == len(train):
+    leaked = pc.is_in(train["id"], value_set=held_out["id"].combine_chunks()).to_numpy()
+    leaked[HeldOut(held_out, source.near).find(train).rows] = True
+    if leaked.all():
         raise UserError(f"{source.where} -> near: all training rows are copies of dev or test rows, or near one")
-    if len(near):
+    if leaked.any():
         log.warning("%s: left out, copies of dev or test rows or near one (near = %g): %s",
-                    source.files["train"], source.near, counted(len(near), "row"))
-    return train.filter(pa.array(~np.isin(np.arange(len(train)), near)))
+                    source.files["train"], source.near, counted(int(leaked.sum()), "row"))
+    return train.filter(pa.array(~leaked))
 
 
 def _limited(splits: Mapping[str, pa.Table], limit: Mapping[str, int]) -> dict[str, pa.Table]:

@@ -367,6 +367,29 @@ def test_made_rows_near_an_error_can_be_labelled(small):
         ("good", "", "ngram"), ("a bad film", "bad", "gold")]
 
 
+def test_rows_of_several_tasks_do_not_go_into_one_file(small):
+    """Some have a second text, some have not."""
+    done = small.post("/gold", data={"token": TOKEN, "query": "split=dev", "which": "all"})
+    assert done.status_code == 400 and "do not go into one file to label; choose a task" in done.text
+
+
+def test_a_rows_page_is_there_however_many_runs_answered_it(tmp_path):
+    store = Store(tmp_path)
+    for i in range(103):
+        add_run(store, f"run{i:03}", classified((NOT_GOOD, "bad", "good", 0.9, 0)), seed=i, teacher_run="run101")
+    page = browser(tmp_path)
+    for run in ("run000", "run102"):
+        done = page.get(row(run, NOT_GOOD))
+        assert done.status_code == 200 and "its teacher" in done.text
+
+
+def test_a_run_that_was_dropped_meanwhile_is_said(small_store, tmp_path):
+    page = browser(shutil.copytree(small_store, tmp_path / "store"))
+    (tmp_path / "store" / "runs" / "tang-s0.json").unlink()
+    form = {"token": TOKEN, "run": "tang-s0", "split": "dev", "id": row_id(NOT_GOOD).hex(), "text_a": "fine"}
+    assert "its record is not in the store any more" in page.post("/answer", data=form).text
+
+
 # ---- refusing
 
 

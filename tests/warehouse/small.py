@@ -243,9 +243,9 @@ def fill(store):
     store.write_part(store.neighbours("k1"), pa.Table.from_pylist(neighbours, schema=NEIGHBOURS))
     leaked = [
         {"id": row_id(text), "text_a": text, "operator": operator, "split": "dev", "held_out": row_id(held_out),
-         "held_out_a": held_out, "similarity": similarity, "dropped": operator != "gold"}
+         "held_out_a": held_out, "similarity": similarity, "dropped": True}
         for text, operator, held_out, similarity in (
-            (LOVELY, "mask", LOVELY, 1.0), ("Not a good film, Joe", "gold", NOT_GOOD, 0.875))
+            (LOVELY, "mask", LOVELY, 1.0), ("Not a good film, Joe", "pos_swap", NOT_GOOD, 0.875))
     ]  # fmt: skip
     store.write_part(store.leaks("ts"), pa.Table.from_pylist(leaked, schema=LEAKS))
 

@@ -1,6 +1,7 @@
 """Every mart over the small store (small.py), against rows worked out by hand."""
 
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -352,8 +353,8 @@ def test_every_mart_has_a_worked_example():
 def test_leak_audit_lists_rows_with_what_they_copy(small_store):
     found = rows(small_store, "select * exclude (id, held_out_id) from leak_audit")
     assert [tuple(r.values()) for r in found] == [
-        ("ts", "mask", "dev", "copy", 1.0, True, LOVELY, LOVELY),
-        ("ts", "gold", "dev", "near", 0.875, False, "Not a good film, Joe", NOT_GOOD),
+        ("ts", "mask", "dev", "copy", 1.0, LOVELY, LOVELY),
+        ("ts", "pos_swap", "dev", "near", 0.875, "Not a good film, Joe", NOT_GOOD),
     ]
     assert rows(small_store, "select id, held_out_id from leak_audit")[1] == {
         "id": row_id("Not a good film, Joe"), "held_out_id": row_id(NOT_GOOD)}
@@ -362,3 +363,36 @@ def test_leak_audit_lists_rows_with_what_they_copy(small_store):
 def test_size_curves_put_shares_of_a_recipe_together(small_store):
     found = rows(small_store, "select recipe, share, seeds, dev_mean from size_curves")
     assert [tuple(r.values()) for r in found] == [("soft_labels", 0.25, 1, 0.5), ("soft_labels", 1.0, 1, 0.75)]
+
+
+def share(part):
+    return {"settings": {"phases": [{"name": "student", "share": part}]}}
+
+
+def test_size_curves_keep_tasks_and_students_apart(tmp_path):
+    """One recipe with two students, of one of which a share was tried; and with another task, of which none was."""
+    store = Store(tmp_path)
+    add_run(store, "small", recipe="tang2019-0.001953125", **share(1 / 512), student="bilstm 10", dev_score=0.2)
+    add_run(store, "small-whole", student="bilstm 10", dev_score=0.4)
+    add_run(store, "large-whole", student="bilstm 20", dev_score=0.8)
+    add_run(store, "other-task", student="bilstm 10", task="other", task_key="k9", dev_score=0.9)
+    found = rows(store, "select task, student, share, seeds, dev_mean from size_curves")
+    assert [tuple(r.values()) for r in found] == [
+        ("mood", "bilstm 10", 1 / 512, 1, 0.2), ("mood", "bilstm 10", 1.0, 1, 0.4)]
+
+
+def test_operator_contribution_leaves_out_students_of_a_share(small_store, tmp_path):
+    place = shutil.copytree(small_store, tmp_path / "store")
+    add_run(Store(place), "share", recipe="tang2019-0.5", **share(0.5), dev_score=0.0)
+    [gold] = rows(place, "select runs, dev_mean from operator_contribution where operator = 'gold'")
+    assert (gold["runs"], gold["dev_mean"]) == (2, 0.625)
+
+
+def test_error_cases_of_a_text_that_stands_twice(small_store, tmp_path):
+    """Student and teacher answered NOT_GOOD twice: still one line, with each made row once."""
+    [once] = rows(small_store, f"select made_rows from error_cases {TANG} and text_a = '{NOT_GOOD}'")
+    place = shutil.copytree(small_store, tmp_path / "store")
+    for run, answer in (("tang-s0", ("good", 0.99)), ("teacher", ("bad", 0.9))):
+        Store(place).write_part(Store(place).predictions(run, "dev"), classified((NOT_GOOD, "bad", *answer, 0)))
+    [twice] = rows(place, f"select made_rows from error_cases {TANG} and text_a = '{NOT_GOOD}'")
+    assert twice == once and len(once["made_rows"]) == 3

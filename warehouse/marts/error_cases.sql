@@ -56,6 +56,9 @@ with_teacher as (
         on mistakes.teacher_run = teachers.run
         and mistakes.split = teachers.split
         and mistakes.id = teachers.id
+    qualify row_number() over (  -- a text may stand in a split twice
+        partition by mistakes.run, mistakes.split, mistakes.id, mistakes.label, mistakes.target
+    ) = 1
 
 ),
 
@@ -99,7 +102,8 @@ with_neighbours as (
         neighbours.rank,
         made_of.made_rows,
         coalesce(sum(made_of.n) over (
-            partition by with_teacher.run, with_teacher.split, with_teacher.id
+            partition by
+                with_teacher.run, with_teacher.split, with_teacher.id, with_teacher.label, with_teacher.target
             order by neighbours.rank
             rows between unbounded preceding and 1 preceding
         ), 0) as nearer

@@ -1,12 +1,11 @@
--- One row per transfer set and row that is a copy of a dev or test row, or near one, most similar first. Made and
--- unlabelled rows were dropped; gold rows are the task's own and stay.
+-- One row per transfer set and made or unlabelled row that was dropped as a copy of a dev or test row (the same words and
+-- pairs of words) or near one, most similar first. Gold rows stay; `kdpipe audit` lists them.
 select
     transfer_set,
     operator,
     split,
-    case when leaked.id = leaked.held_out then 'copy' else 'near' end as kind,
+    case when similarity = 1 then 'copy' else 'near' end as kind,
     similarity,
-    dropped,
     concat_ws(' | ', leaked.text_a, leaked.text_b) as learned_from,
     concat_ws(' | ', leaked.held_out_a, leaked.held_out_b) as held_out,
     leaked.id,

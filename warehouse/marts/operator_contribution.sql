@@ -1,5 +1,5 @@
 -- One row per task, transfer set, teacher and operator: its rows, what the teacher says of them, and how the students
--- that learned from the set scored. Operators of one set share those scores; sets with one operator tell them apart.
+-- that learned from the whole set scored. Operators of one set share those scores; sets with one operator tell them apart.
 with
 
 students as (
@@ -22,6 +22,7 @@ students as (
         and labels_only.is_baseline
         and labels_only.is_latest
     where runs.role = 'student' and runs.is_latest and runs.teacher is not null
+        and coalesce((runs.settings ->> '$.phases[#-1].share')::double, 1) = 1
     group by
         runs.run,
         runs.task,

@@ -1,4 +1,4 @@
--- One row per task, recipe and share of its transfer set: the score of the students that learned from so much of it.
+-- One row per task, recipe, student and share of its transfer set: the score of the students that learned from so much of it.
 -- `kdpipe curve` trains them; a recipe of which no share was tried is not here.
 with
 
@@ -7,6 +7,7 @@ students as (
     select
         task,
         recipe,
+        student,
         seed,
         metric,
         dev_score,
@@ -33,6 +34,7 @@ named as (
 select
     task,
     whole as recipe,
+    student,
     share,
     metric,
     count(*) as seeds,
@@ -40,6 +42,6 @@ select
     stddev_samp(dev_score) as dev_sd,
     avg(test_score) as test_mean
 from named
-where whole in (select whole from named where whole <> recipe)
-group by task, whole, share, metric
-order by task, recipe, share
+where (task, whole, student) in (select (task, whole, student) from named where whole <> recipe)
+group by task, whole, student, share, metric
+order by task, recipe, student, share
