@@ -325,10 +325,10 @@ def _check_settings(where: str, phase: Phase) -> list[str]:
     from kdpipe.settings import Settings
 
     known = {f.name for f in fields(Settings)}
-    unknown = [k for k in phase.train if k not in known]
-    if unknown:
-        return [f"{where} -> train: unknown key '{k}'{did_you_mean(k, known)}" for k in unknown]
-    return _try(f"{where} -> train", lambda: Settings(**phase.train))
+    said = {key: value for key, value in phase.train.items() if key in known}
+    unknown = [key for key in phase.train if key not in known]
+    return [*(f"{where} -> train: unknown key '{key}'{did_you_mean(key, known)}" for key in unknown),
+            *_try(f"{where} -> train", lambda: Settings(**said))]
 
 
 def _try(where: str, make: Any) -> list[str]:

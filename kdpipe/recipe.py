@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -58,13 +59,15 @@ def load(
         loaded = load_task(ref_task) if ref_task is not None else None
     except UserError as e:
         loaded, faults = None, [*faults, *e.faults]
+    said = {**raw, "name": safe_name(path.stem, "recipe"), "citation": _citation(text), "task": loaded or _NO_TASK}
     try:
-        recipe = Recipe(
-            **{**raw, "name": safe_name(path.stem, "recipe"), "citation": _citation(text), "task": loaded or _NO_TASK}
-        )
+        recipe = Recipe(**said)
     except ValidationError as e:
         wrong = [error for error in e.errors() if error["type"] != "too_short" or not error["input"]]
-        raise UserError([*faults, *(_sentence(path, raw, error) for error in wrong)]) from None
+        faults += [_sentence(path, raw, error) for error in wrong]
+        if any(error["type"] != "extra_forbidden" or len(error["loc"]) not in (1, 3) for error in wrong):
+            raise UserError(faults) from None
+        recipe = Recipe(**_without(said, [error["loc"] for error in wrong]))  # so that the other faults are told, too
     if loaded is not None:
         recipe = _filled(recipe)
     faults += faults_of(recipe, known_task=loaded is not None)
@@ -199,6 +202,17 @@ def _replace_teacher(raw: dict[str, Any], checkpoint: str) -> list[str]:
 
 def _listed(value: object) -> list[object]:
     return value if isinstance(value, list) else []
+
+
+def _without(raw: dict[str, Any], keys: Iterable[tuple[str | int, ...]]) -> dict[str, Any]:
+    """A copy that lacks some keys, each by the way to it."""
+    copied = {**raw, "phase": deepcopy(raw["phase"])}
+    for *way, last in keys:
+        here = copied
+        for key in way:
+            here = here[key]
+        here.pop(last, None)
+    return copied
 
 
 def _sentence(path: Path, raw: dict, error: Any) -> str:

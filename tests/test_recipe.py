@@ -36,6 +36,15 @@ def test_every_shipped_recipe_is_whole_and_cites_its_source():
         assert len(citation) > 20
 
 
+def test_an_unknown_key_hides_no_other_fault(write, tiny_task):
+    path = write(('name  = "teacher"\n', 'name  = "teacher"\nmodle = 3\n'),
+                 ("epochs = 2, batch_size = 16", "epoch = 2, batch_size = 0"),
+                 ('"logit_mse"', '"logit_mes"'))
+    said = faults_of(path, task=tiny_task)
+    for hint in ("unknown key 'modle'", "unknown key 'epoch'", "batch_size = 0", "no objective 'logit_mes'"):
+        assert any(hint in fault for fault in said), (hint, said)
+
+
 def test_all_faults_are_reported_at_once_with_suggestions(write, tiny_task):
     path = write(
         ('"logit_mse"', '"logit_mes"'),
