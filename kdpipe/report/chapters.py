@@ -119,10 +119,17 @@ def _sizes(store: Store | str, task: str, metric: str) -> Picture | None:
     """Scores over shares of a transfer set, of the recipes that `kdpipe curve` was run with."""
     from kdpipe.report import pictures
 
-    sql = "select recipe, share, dev_mean, coalesce(dev_sd, 0) as dev_sd from size_curves where task = ? order by share"
+    sql = """
+    select recipe || if(min(student) over of <> max(student) over of, ' (' || student || ')', '') as name,
+        share, dev_mean, coalesce(dev_sd, 0) as dev_sd
+    from size_curves
+    where task = ?
+    window of as (partition by recipe)
+    order by name, share
+    """
     lines: dict[str, list[tuple[float, float, float]]] = {}
     for row in warehouse.query(store, sql, [task]).to_pylist():
-        lines.setdefault(row["recipe"], []).append((row["share"], row["dev_mean"], row["dev_sd"]))
+        lines.setdefault(row["name"], []).append((row["share"], row["dev_mean"], row["dev_sd"]))
     if not lines:
         return None
     return Picture(pictures.over_share(lines, metric), f"dev {metric} by the share of the transfer set that students "

@@ -6,10 +6,12 @@ import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
+from itertools import cycle
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 _INK = "#010203"  # stands for the page's ink, which changes with its light
 COLOURS = ("#d55e00", "#0091d8", "#00a37a", "#cc79a7", "#b08900", "#7a6ff0", "#4f9da6", "#a0522d")
@@ -60,8 +62,12 @@ def against_cost(costs: Sequence[float], values: Sequence[float], names: Sequenc
     axes.semilogx(costs, values, "o", color=COLOURS[1], alpha=0.7)
     axes.step(costs[best], values[best], where="post", color=COLOURS[0])
     axes.plot(costs[best], values[best], "o", color=COLOURS[0])
-    for i in best:
-        axes.annotate(names[i], (costs[i], values[i]), xytext=(5, 5), textcoords="offset points", fontsize=8)
+    for above, i in zip(cycle((5, -12)), best, strict=False):  # in turn, so that neighbours' names lie apart
+        axes.annotate(names[i], (costs[i], values[i]), xytext=(5, above), textcoords="offset points", fontsize=8)
+    few = costs.max() < 100 * costs.min()
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,)))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(cost)
     axes.set_ylabel(metric)
     return figure

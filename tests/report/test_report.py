@@ -160,6 +160,17 @@ def test_the_command_writes_the_file(here, store, tmp_path):
     assert refused.returncode == 2 and "cannot be written" in refused.stderr
 
 
+@pytest.mark.parametrize("costs, ticks", [
+    ([963_002, 5_522_306, 10_845_698], {"1,000,000", "2,000,000", "5,000,000", "10,000,000"}),
+    ([0.7, 1.4, 40.0], {"1", "2", "5", "10", "20"}),
+    ([0.02, 900.0], {"0.1", "1", "10", "100"}),
+])
+def test_costs_stand_under_the_axis_as_plain_numbers(costs, ticks):
+    svg = pictures.against_cost(costs, range(len(costs)), ["x"] * len(costs), "cost", "accuracy")
+    said = re.findall(r">([^<>]+)</text>", svg)
+    assert ticks <= set(said) and not any("$" in text for text in said)
+
+
 @given(st.lists(st.tuples(st.integers(1, 9), st.integers(0, 9)), min_size=1, max_size=12))
 def test_the_front_holds_whom_no_cheaper_one_beats(points):
     costs, values = np.array(points, float).T
