@@ -83,7 +83,7 @@ def test_randomisation_comes_to_the_exact_permutation_test(metric):
 
 def test_ranks_of_repeated_rows_are_those_of_the_repeated_values():
     values, weights = np.array([3.0, 1.0, 3.0, 2.0, 5.0]), np.array([[2, 0, 1, 3, 1], [1, 1, 1, 1, 1]])
-    for drawn, found in zip(weights, _Ranks(values)(weights.astype(float)), strict=True):
+    for drawn, found in zip(weights, _Ranks(values)(weights.T.astype(float)).T, strict=True):
         expected = stats.rankdata(np.repeat(values, drawn))
         assert np.repeat(found, drawn) == pytest.approx(expected)
 
@@ -181,3 +181,13 @@ def test_f1_where_nobody_names_the_second_class():
     systems = [System("a", none[None]), System("b", none[None])]
     scores, [difference] = compare(systems, none, "f1", resamples=100)
     assert [s.value for s in scores] == [0.0, 0.0] and difference.verdict == "cannot tell apart"
+
+
+@pytest.mark.parametrize("metric", CORRELATIONS)
+def test_correlations_with_a_constant_are_0(metric):
+    """So they are where all rows of a resample have one value: of three rows every ninth resample is so."""
+    gold = np.array([0.1, 0.2, 0.3])
+    systems = [System("same", gold[None] + 5), System("constant", np.full((1, 3), 0.1))]
+    scores, [difference] = compare(systems, gold, metric, resamples=400)
+    assert {s.name: s.value for s in scores} == {"same": pytest.approx(1), "constant": 0}
+    assert (scores[1].low, scores[1].high) == (0, 0) and 0 <= difference.low <= difference.high <= 1 + 1e-9
