@@ -33,7 +33,7 @@ class App(typer.Typer):
 
     def __call__(self, *args: object, **kwargs: object) -> object:
         try:
-            with memory_said_plainly("kdpipe"):
+            with memory_said_plainly("this command"):
                 return super().__call__(*args, **kwargs)
         except UserError as e:
             for fault in e.faults:

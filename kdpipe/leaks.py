@@ -126,13 +126,11 @@ class HeldOut:
 
         A pair is near, too, where it is so with its texts changed over.
         """
-        each = [self._among(rows.slice(start, _ROWS), start) for start in range(0, max(len(rows), 1), _ROWS)]
-        return Found(*map(np.concatenate, zip(*(vars(found).values() for found in each), strict=True)))
-
-    def _among(self, rows: pa.Table, start: int) -> Found:
-        """Those of a slice, by their places in all rows."""
-        found = self._either_way(rows)
-        return Found(found.rows + start, found.nearest, found.similarity)
+        starts = range(0, max(len(rows), 1), _ROWS)
+        each = [self._either_way(rows.slice(start, _ROWS)) for start in starts]
+        return Found(
+            np.concatenate([found.rows + start for start, found in zip(starts, each, strict=True)]),
+            np.concatenate([found.nearest for found in each]), np.concatenate([found.similarity for found in each]))
 
     def _either_way(self, rows: pa.Table) -> Found:
         found = self._find(rows)

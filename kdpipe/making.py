@@ -40,7 +40,7 @@ class Intake:
     held_out: IdSet = field(default_factory=IdSet)
     operators: Counter[str] = field(default_factory=Counter)  # rows by lineage
     dropped_duplicates: int = 0
-    dropped_leaks: int = 0
+    dropped_leaks: int = 0  # copies of held-out rows: the same text, or the same words and pairs of words
     dropped_near: int = 0
     parts: list[str] = field(default_factory=list)
     _behind: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))

@@ -19,7 +19,7 @@ RESAMPLES = 10_000
 LEVEL = 0.05  # of false alarms
 _HELD = 2_000_000  # weights of rows that are held at once, 4 bytes each
 _COLUMNS = 256  # of a product of matrices
-_ROUNDING = 1e-12
+_ROUNDING = 1e-12  # of squares: a variance below it is that of one value
 _BLOCK = 64  # resamples side by side: 5,000 rows of them stay in the cache of a core
 _EXACT_BELOW = 25  # rows that only one of the two has right (Dror et al. 2018)
 

@@ -53,9 +53,9 @@ def _find(store: Store, name: str, rows: list[dict]) -> list[Named]:
         runs = [r for r in rows if r["run"] in teachers]
     if runs:
         return [_of_run(store, r["run"]) for r in runs]
-    if what and (is_folder(asked) or asked in modelfolder.OFFLINE or "/" in asked):
-        raise UserError(f"{name}: only runs and recipes have teachers; name the teacher itself")
     if is_folder(asked) or asked in modelfolder.OFFLINE or "/" in asked:
+        if what:
+            raise UserError(f"{name}: only runs and recipes have teachers; name the teacher itself")
         folder = modelfolder.find(asked)
         return [Named(name, None, folder)]
     known = {r["run"] for r in rows} | {r["recipe"] for r in rows}
