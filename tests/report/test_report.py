@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from kdpipe.errors import UserError
 from kdpipe.report import build, pictures
 from kdpipe.store import Store
-from tests.warehouse.small import LOVELY, NOT_GOOD, add_run, classified, fill
+from tests.warehouse.small import LOVELY, NOT_GOOD, add_run, classified
 
 VOID = {"meta", "br", "link", "img", "hr"}
 
@@ -40,21 +40,6 @@ class Walk(HTMLParser):
 
     def of(self, tag):
         return [attributes for name, attributes in self.found if name == tag]
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    """The marts' small store, whose runs without predictions are given some."""
-    store = fill(Store(tmp_path_factory.mktemp("report") / "store"))
-    for run in ("labels-s0", "labels-s1"):
-        rows = store.read_part(store.parts(store.predictions("tang-s1", "dev"))[0])
-        store.write_part(store.predictions(run, "dev"), rows)
-    return store
-
-
-@pytest.fixture(scope="module")
-def page(store):
-    return build(store)
 
 
 def test_every_task_is_a_chapter_with_its_leaderboard(page):
