@@ -149,7 +149,7 @@ def _ladder(store: Store | str, groups: dict[str, list[str]], split: str, metric
     columns = [[f"{d.first} over {d.second}" for d in found], *([getattr(d, key) for d in found]
                                                                 for key in ("value", "low", "high"))]
     return Picture(pictures.intervals(*columns, f"gain in {metric}"), f"gain in {split} {metric} of each rung of the "
-                   "ladder over the one below; `kdpipe ladder` trains them at one budget, other commands do not",
+                   "ladder over the one below; kdpipe ladder trains them at one budget, other commands do not",
                    ("rung", "gain", "low", "high"), list(zip(*columns, strict=True)))
 
 

@@ -6,14 +6,17 @@ import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
-from itertools import cycle
+from itertools import product
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 _INK = "#010203"  # stands for the page's ink, which changes with its light
+_POINTS = 7.5  # of a picture's width are as wide as the page's em at most
 COLOURS = ("#d55e00", "#0091d8", "#00a37a", "#cc79a7", "#b08900", "#7a6ff0", "#4f9da6", "#a0522d")
 _STYLE = {
     "text.parse_math": False, "svg.fonttype": "none",
@@ -26,7 +29,8 @@ _STYLE = {
 
 
 def _svg(draw: Callable[..., Figure]) -> Callable[..., str]:
-    """A function that draws -> one that gives the drawing as SVG without a fixed size or an ink of its own."""
+    """A function that draws -> one that gives the drawing as SVG as wide as the page, up to a letter size that all
+    share, without an ink of its own."""
     @wraps(draw)
     def drawn(*arguments, **named) -> str:
         with mpl.rc_context(_STYLE):
@@ -34,7 +38,9 @@ def _svg(draw: Callable[..., Figure]) -> Callable[..., str]:
             figure.savefig(out, format="svg", bbox_inches="tight", metadata={"Date": None})
         text = out.getvalue()
         text = text[text.index("<svg"):].replace(_INK, "currentColor")
-        return re.sub(r'(<svg[^>]*?) width="[^"]*"| height="[^"]*"', lambda m: m[1] or "", text, count=2)
+        width = float(re.search(r'<svg[^>]*? width="([0-9.]+)pt"', text)[1])
+        text = re.sub(r' height="[^"]*"', "", text, count=1)
+        return re.sub(r' width="[^"]*"', f' style="max-width: {width / _POINTS:.1f}em"', text, count=1)
     return drawn
 
 
@@ -62,15 +68,30 @@ def against_cost(costs: Sequence[float], values: Sequence[float], names: Sequenc
     axes.semilogx(costs, values, "o", color=COLOURS[1], alpha=0.7)
     axes.step(costs[best], values[best], where="post", color=COLOURS[0])
     axes.plot(costs[best], values[best], "o", color=COLOURS[0])
-    for above, i in zip(cycle((5, -12)), best, strict=False):  # in turn, so that neighbours' names lie apart
-        axes.annotate(names[i], (costs[i], values[i]), xytext=(5, above), textcoords="offset points", fontsize=8)
     few = costs.max() < 100 * costs.min()
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,)))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(cost)
     axes.set_ylabel(metric)
+    _name(axes, costs, values, {i: names[i] for i in best})
     return figure
+
+
+def _name(axes: Axes, x: np.ndarray, y: np.ndarray, names: Mapping[int, str]) -> None:
+    """Write each name beside its point, where it lies on no point and no other name if there is such a place."""
+    canvas = FigureCanvasAgg(axes.figure)
+    canvas.draw()
+    points, taken = axes.transData.transform(np.column_stack([x, y])), []
+    for i, name in names.items():
+        text = axes.annotate(name, (x[i], y[i]), xytext=(0, 0), textcoords="offset points", fontsize=8)
+        for side, above in product((5, -5), (5, -12, 18, -25)):
+            text.set(ha="left" if side > 0 else "right")
+            text.xyann = side, above
+            box = text.get_window_extent(canvas.get_renderer())
+            if not (box.count_overlaps(taken) or box.count_contains(points)):
+                break
+        taken.append(box)
 
 
 def front(costs: np.ndarray, values: np.ndarray) -> list[int]:

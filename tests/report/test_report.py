@@ -163,3 +163,19 @@ def test_the_front_holds_whom_no_cheaper_one_beats(points):
     beaten = {i for i, (c, v) in enumerate(points)
               if any(d <= c and w >= v and (d, w) != (c, v) for d, w in points)}
     assert {points[i] for i in front} == {points[i] for i in range(len(points)) if i not in beaten}
+
+
+def test_names_in_a_picture_lie_on_nothing():
+    """Points that are close together: no name over another one or over a point."""
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    costs, values = np.array([3.0, 3.3, 3.6, 4.0, 20, 21]), np.array([0.18, 0.185, 0.20, 0.201, 0.29, 0.295])
+    with mpl.rc_context(pictures._STYLE):
+        figure = pictures.against_cost.__wrapped__(costs, values, [f"a_recipe_{i}" for i in range(6)], "ms", "f1")
+        renderer = FigureCanvasAgg(figure).get_renderer()
+    [axes] = figure.axes
+    boxes = [text.get_window_extent(renderer) for text in axes.texts]
+    assert len(boxes) == 6
+    assert sum(box.count_overlaps(boxes) for box in boxes) == 6  # each with itself alone
+    assert not any(box.count_contains(axes.transData.transform(np.column_stack([costs, values]))) for box in boxes)
