@@ -138,7 +138,7 @@ class _SideBySide:
         order = torch.randperm(len(self.y), generator=self.random)
         x = self.x if len(self.layers) == len(self.x) else self.x[self.layers]
         for rows in order.split(BATCH):
-            said = self._forward(x.index_select(1, rows).float(), self._noise(len(rows)))
+            said = self._forward(x[:, rows].float(), self._noise(len(rows)))
             truth = self.y[rows].repeat(len(said))
             functional.cross_entropy(said.flatten(0, 1), truth, reduction="sum").div(len(rows)).backward()
             for weight, decay in zip(self.weights, self._decays(), strict=True):
