@@ -1,6 +1,6 @@
 """Runs benchmarks and compares their ratios with the committed ones of a machine like this.
 
-    python -m tests.benchmarks.check [augment teach train inside cache warehouse] [--save]
+    python -m tests.benchmarks.check [augment teach train inside cache probe warehouse] [--save]
 
 Exit code 1 where a ratio is more than a fifth worse than the committed one; a machine without committed results is
 measured and said so. --save writes the results files of this machine anew.
@@ -27,6 +27,7 @@ RATIOS = {  # of each benchmark: ratios against a peer or a baseline in the same
     "train": ("training.ratio",),
     "inside": ("pkd.ratio", "textbrewer.ratio"),
     "cache": ("scan_over_read",),
+    "probe": ("times_one_by_one",),
     "warehouse": ("seconds.plain_python_over_sql",),
 }
 

@@ -1,0 +1,64 @@
+"""The probes of eight layers, four settings each, side by side as `kdpipe probe` trains them, and one after another as
+SentEval does: seconds for an epoch of 8,500 rows of width 384.
+
+    python -m tests.benchmarks.bench_probe        prints one JSON object
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from kdpipe.probing import classifier
+from tests.benchmarks.bench_warehouse import timed
+
+LAYERS, ROWS, CHOSEN_ON, WIDTH, CLASSES, ROUNDS = 8, 8_500, 960, 384, 2, 3
+GRID = classifier.GRIDS["quick"]
+
+
+def main() -> dict[str, object]:
+    """Medians over rounds; times_one_by_one: how many times as fast side by side is."""
+    torch.set_num_threads(1)  # both are faster so
+    random = np.random.default_rng(0)
+    states = random.normal(size=(LAYERS, ROWS + CHOSEN_ON, WIDTH)).astype(np.float16)
+    gold = random.integers(0, CLASSES, ROWS)
+    some = states[:, :ROWS]  # a slice of every layer, as a task's rows are
+    side = classifier._SideBySide(some, gold, CLASSES, GRID, classifier.SEED)
+    together, apart = [], []
+    for _ in range(ROUNDS):
+        together.append(timed(side._epoch))
+        apart.append(timed(lambda: one_by_one(some, gold)))
+    together, apart = statistics.median(together), statistics.median(apart)
+    return {
+        "machine": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "load": [round(x, 1) for x in os.getloadavg()],
+        "layers": LAYERS, "settings": len(GRID), "rows": ROWS, "width": WIDTH,
+        "seconds": {"side_by_side": round(together, 2), "one_by_one": round(apart, 2)},
+        "times_one_by_one": round(apart / together, 2),
+    }
+
+
+def one_by_one(states: np.ndarray, gold: np.ndarray) -> None:
+    """An epoch of each classifier, in plain PyTorch."""
+    truth = torch.from_numpy(gold)
+    for layer in states:
+        x = torch.from_numpy(layer).float()
+        for setting in GRID:
+            net = nn.Sequential(nn.Linear(WIDTH, setting.hidden), nn.Sigmoid(), nn.Linear(setting.hidden, CLASSES))
+            adam = torch.optim.Adam(net.parameters(), lr=classifier.RATE, weight_decay=setting.l2)
+            for rows in torch.randperm(len(x)).split(classifier.BATCH):
+                adam.zero_grad()
+                functional.cross_entropy(net(x[rows]), truth[rows]).backward()
+                adam.step()
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(), indent=1))
