@@ -11,7 +11,6 @@ from itertools import product
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
@@ -80,15 +79,14 @@ def against_cost(costs: Sequence[float], values: Sequence[float], names: Sequenc
 
 def _name(axes: Axes, x: np.ndarray, y: np.ndarray, names: Mapping[int, str]) -> None:
     """Write each name beside its point, where it lies on no point and no other name if there is such a place."""
-    canvas = FigureCanvasAgg(axes.figure)
-    canvas.draw()
+    axes.figure.draw_without_rendering()
     points, taken = axes.transData.transform(np.column_stack([x, y])), []
     for i, name in names.items():
         text = axes.annotate(name, (x[i], y[i]), xytext=(0, 0), textcoords="offset points", fontsize=8)
         for side, above in product((5, -5), (5, -12, 18, -25)):
             text.set(ha="left" if side > 0 else "right")
             text.xyann = side, above
-            box = text.get_window_extent(canvas.get_renderer())
+            box = text.get_window_extent()
             if not (box.count_overlaps(taken) or box.count_contains(points)):
                 break
         taken.append(box)

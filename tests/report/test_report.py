@@ -4,6 +4,7 @@ import re
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 from hypothesis import given
@@ -167,15 +168,12 @@ def test_the_front_holds_whom_no_cheaper_one_beats(points):
 
 def test_names_in_a_picture_lie_on_nothing():
     """Points that are close together: no name over another one or over a point."""
-    import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
     costs, values = np.array([3.0, 3.3, 3.6, 4.0, 20, 21]), np.array([0.18, 0.185, 0.20, 0.201, 0.29, 0.295])
     with mpl.rc_context(pictures._STYLE):
         figure = pictures.against_cost.__wrapped__(costs, values, [f"a_recipe_{i}" for i in range(6)], "ms", "f1")
-        renderer = FigureCanvasAgg(figure).get_renderer()
+        figure.draw_without_rendering()
     [axes] = figure.axes
-    boxes = [text.get_window_extent(renderer) for text in axes.texts]
+    boxes = [text.get_window_extent() for text in axes.texts]
     assert len(boxes) == 6
     assert sum(box.count_overlaps(boxes) for box in boxes) == 6  # each with itself alone
     assert not any(box.count_contains(axes.transData.transform(np.column_stack([costs, values]))) for box in boxes)
