@@ -117,22 +117,22 @@ class Filter:
             page=page(said("page")),
         )
 
-    def conditions(self, of: str = "", without: Collection[str] = ()) -> tuple[list[str], dict[str, object]]:
-        """SQL of each key that asks for something, and the values in it. of: prefix of the columns, as "one."."""
+    def conditions(self, without: Collection[str] = ()) -> tuple[list[str], dict[str, object]]:
+        """SQL of each key that asks for something, and the values in it."""
         sql = {
-            "task": f"{of}run in (select run from stg_runs where task = $task)",
-            "run": f"{of}run = $run",
-            "split": f"{of}split = $split",
-            "label": f"{of}label = $label",
-            "answer": f"{of}prediction = $answer",
+            "task": "run in (select run from stg_runs where task = $task)",
+            "run": "run = $run",
+            "split": "split = $split",
+            "label": "label = $label",
+            "answer": "prediction = $answer",
             "outcome": OUTCOMES.get(self.outcome or "", ""),
-            "low": f"{of}confidence >= $low::float",
-            "high": f"{of}confidence <= $high::float",
-            "length": f"{of}length = $length",
-            "negation": f"{of}negation = $negation",
-            "unknown_words": f"{of}unknown_words = $unknown_words",
-            "saved": f"list_contains({of}saved, $saved)",
-            "text": f"{of}id in (select id from stg_texts where contains(text, lower($text)))",
+            "low": "confidence >= $low::float",
+            "high": "confidence <= $high::float",
+            "length": "length = $length",
+            "negation": "negation = $negation",
+            "unknown_words": "unknown_words = $unknown_words",
+            "saved": "list_contains(saved, $saved)",
+            "text": "id in (select id from stg_texts where contains(text, lower($text)))",
         }
         asked = {key: getattr(self, key) for key in sql if key not in without and getattr(self, key) is not None}
         return [sql[key] for key in asked], {key: value for key, value in asked.items() if key != "outcome"}
@@ -225,30 +225,40 @@ def texts(asked: Filter, ids: Collection[bytes] = ()) -> Question:
 # ---- two runs
 
 
-def _beside(conditions: Collection[str]) -> str:
-    return ("from stg_sliced as one\ninner join stg_sliced as two\n    on one.split = two.split\n"
-            f"    and one.id = two.id\n    and two.run = $second\n{_where(conditions)}")
+def _once(conditions: Collection[str]) -> str:
+    """A run's answers: equal texts with equal labels count once, as in the mart run_pairs."""
+    return (f"    select distinct on (split, id, label, target) *\n    from stg_sliced\n    {_where(conditions)}"
+            "    order by split, id, label, target, score, confidence\n")
+
+
+def _beside(asked: Filter, second: str, what: str, conditions: Collection[str] = ()) -> Question:
+    """Of the rows that two runs answered, those that the filter lets through of the first run."""
+    of_first, values = asked.conditions(without=("task", "outcome"))
+    return Question(
+        f"with\n\none as (\n\n{_once(of_first)}\n),\n\ntwo as (\n\n{_once(['run = $second'])}\n)\n\n"
+        f"select\n    {what}\nfrom one\ninner join two\n    on one.split = two.split\n    and one.id = two.id\n"
+        "    and one.label is not distinct from two.label\n    and one.target is not distinct from two.target\n"
+        f"{_where(conditions)}", values | {"second": second})
 
 
 def beside(asked: Filter, second: str, side: str | None) -> Question:
     """One page of the rows that two runs answered, those of which both are sure first."""
-    conditions, values = asked.conditions("one.", without=("task", "outcome"))
-    conditions += [f"({SIDES[side][1]})"] if side else []
     what = ("one.split, one.id, one.text_a, one.text_b, one.label, one.target,\n    "
             + ",\n    ".join(f"{name}.prediction as answer_{i}, {name}.score as score_{i}, "
                              f"{name}.confidence as confidence_{i}, {name}.is_right as is_right_{i}"
                              for i, name in ((1, "one"), (2, "two"))))
+    question = _beside(asked, second, what, [f"({SIDES[side][1]})"] if side else [])
     surest = "one.confidence + two.confidence desc nulls last, abs(one.score - two.score) desc"
-    end = f"order by {surest}, one.id, one.split\nlimit {ROWS} offset {ROWS * (asked.page - 1)}"
-    return Question(f"select\n    {what}\n{_beside(conditions)}{end}", values | {"second": second})
+    end = (f"order by {surest}, one.id, one.split, one.label, one.target\n"
+           f"limit {ROWS} offset {ROWS * (asked.page - 1)}")
+    return replace(question, sql=question.sql + end)
 
 
 def sides(asked: Filter, second: str) -> Question:
     """Of the rows that two runs answered: how many each has right."""
-    conditions, values = asked.conditions("one.", without=("task", "outcome"))
     counts = [f"count(*) filter ({sql}) as {name}" for name, (_, sql) in SIDES.items()]
-    what = ",\n    ".join(["count(*) as n", *counts])
-    return Question(f"select\n    {what}\n{_beside(conditions)}".rstrip(), values | {"second": second})
+    question = _beside(asked, second, ",\n    ".join(["count(*) as n", *counts]))
+    return replace(question, sql=question.sql.rstrip())
 
 
 # ---- one row

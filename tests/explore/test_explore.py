@@ -23,7 +23,7 @@ from kdpipe.predictor import Predictor
 from kdpipe.store import Store
 from kdpipe.tasks.load import load
 from tests.report.test_report import Walk
-from tests.warehouse.small import LABELS, LOVELY, NOT_GOOD, add_run, classified, fill, row_id
+from tests.warehouse.small import LABELS, LOVELY, NOT_GOOD, add_run, classified, fill, row_id, scored
 
 TOKEN = "a-token"
 HOSTILE = "<script>alert('x')</script> & \"it's\" $run \\ -- ü"
@@ -191,6 +191,22 @@ def test_two_runs_stand_side_by_side(page, side):
         assert re.search(rf'side={side}">[^<]+</a></dt><dd>{len(wanted)}</dd>', text)
     else:
         assert f"{len(wanted)} rows that both answered" in text
+
+
+def test_a_text_that_a_split_holds_twice_stands_side_by_side_once_with_each_label(tmp_path):
+    """Three rows, two texts with their labels, as many as run_pairs counts; scores have no label but a target."""
+    store = Store(tmp_path)
+    for run, answer in (("one", "good"), ("two", "bad")):
+        add_run(store, run, classified(*[(NOT_GOOD, label, answer, 0.9, 0) for label in ("bad", "bad", "good")]))
+        rows = scored(*[("a dog", "a cat", target, 1.0) for target in (1.0, 1.0, 4.0)])
+        add_run(store, f"close-{run}", rows, task="close", task_key="k2", kind="regression", labels=[])
+    page = browser(store.root)
+    text = page.get("/compare?run=one&second=two").text
+    assert "2 rows that both answered" in text and len(shown(text)) == 2
+    assert [int(n) for n in re.findall(r"<dd>(\d+)</dd>", text)] == [2, 1, 1, 0, 0]
+    assert warehouse.query(store, "select n from run_pairs where run_1 = 'one'")["n"].to_pylist() == [2]
+    assert [row[1] for row in cells(text)[1:]] == ["bad", "good"]
+    assert "2 rows that both answered" in page.get("/compare?run=close-one&second=close-two").text
 
 
 # ---- one row
