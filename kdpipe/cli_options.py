@@ -59,6 +59,7 @@ def jobs_of(names: Iterable[str], task: str | None, store: str, seeds: str, over
             jobs.append(job_of(name, task, store, which, overrides, teacher, device))
         except UserError as e:
             unfit += e.faults
+    unfit = list(dict.fromkeys(unfit))  # what is wrong with the task is wrong for every recipe
     if unfit and not (fitting and jobs):
         raise UserError(unfit)
     for fault in unfit:

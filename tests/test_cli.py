@@ -139,6 +139,12 @@ def test_mistakes_get_one_clear_message(here, tmp_path, arguments, said):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("arguments", [("nope",), ("support", "--seeds", "x")])
+def test_a_mistake_that_all_rungs_share_is_said_once(here, tmp_path, arguments):
+    lines = here("ladder", *arguments, cwd=tmp_path).stderr.splitlines()
+    assert lines and len(lines) == len(set(lines))
+
+
 @pytest.mark.parametrize(
     ("train", "dev", "said"),
     [

@@ -191,3 +191,35 @@ def test_correlations_with_a_constant_are_0(metric):
     scores, [difference] = compare(systems, gold, metric, resamples=400)
     assert {s.name: s.value for s in scores} == {"same": pytest.approx(1), "constant": 0}
     assert (scores[1].low, scores[1].high) == (0, 0) and 0 <= difference.low <= difference.high <= 1 + 1e-9
+
+
+@pytest.mark.parametrize("metric", ["matthews", "macro_f1", "pearson"])
+def test_of_hundreds_of_pairs_a_plain_difference_is_still_told(metric):
+    """Holm's correction of 780 pairs asks for p below 0.00007; 10,000 resamples alone cannot say less than 0.0001."""
+    rng = np.random.default_rng(0)
+    if metric in CORRELATIONS:
+        gold = rng.normal(size=500)
+        lines = [gold, *rng.normal(size=(39, 500))]
+    else:
+        gold = rng.integers(3, size=500)
+        lines = [gold, *rng.integers(3, size=(39, 500))]
+    _, found = compare([System(f"s{i}", line[None]) for i, line in enumerate(lines)], gold, metric, "best")
+    assert [d.verdict for d in found] == ["worse"] * 39
+
+
+def test_the_tail_is_never_below_the_exact_one():
+    """Of m rows that one alone has right, all m: 2 / 2^m by the exact test."""
+    gold = np.zeros(400, int)
+    gold[:200] = 1
+    for m in (12, 14, 16, 20):
+        other = gold.copy()
+        other[:m] = 0
+        assert randomised("accuracy", gold, gold, other) >= 0.7 * 2 / 2**m  # counted where enough resamples reach it
+        assert randomised("accuracy", gold, gold, other) < 0.01
+
+
+@pytest.mark.parametrize("metric", OF_CLASSES)
+def test_which_one_is_named_first_does_not_change_p(metric):
+    gold, [a, b] = made(metric, n=80)
+    assert randomised(metric, gold, a.predicted[0], b.predicted[0]) == randomised(
+        metric, gold, b.predicted[0], a.predicted[0])
