@@ -227,8 +227,7 @@ def texts(asked: Filter, ids: Collection[bytes] = ()) -> Question:
 
 def _once(conditions: Collection[str]) -> str:
     """A run's answers: equal texts with equal labels count once, as in the mart run_pairs."""
-    return (f"    select distinct on (split, id, label, target) *\n    from stg_sliced\n    {_where(conditions)}"
-            "    order by split, id, label, target, score, confidence\n")
+    return f"    select distinct on (split, id, label, target) *\n    from stg_sliced\n    {_where(conditions)}"
 
 
 def _beside(asked: Filter, second: str, what: str, conditions: Collection[str] = ()) -> Question:
