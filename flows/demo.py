@@ -75,7 +75,7 @@ def main() -> None:
 def show(store: str, runs: list[str]) -> None:
     """The table of these runs and their teacher, then each question with its answer."""
     print("The teacher and the students: accuracy on 200 test messages (mean and deviation over seeds), parameters,")
-    print("parameters without embeddings, sentences per second on this CPU at batch 1 and at batch 64")
+    print("parameters without embeddings, sentences per second of one core of this CPU at batch 1 and 64")
     print(warehouse.render(warehouse.query(store, RESULTS, {"runs": runs})))
     for question, sql in QUESTIONS.items():
         print(f'{question}\n  .venv/bin/kdpipe sql "{sql}"')

@@ -216,11 +216,11 @@ def _bare(job: Job, model: Model, encoded: Encoded, said: np.ndarray, settings: 
 
 
 def _answer(job: Job, student: Loaded, teacher: Loaded) -> Iterator[Measured]:
-    """Text to answer on the CPU, the student's rate as a multiple of the teacher's."""
+    """Text to answer on one core of the CPU, the student's rate as a multiple of the teacher's."""
     dev = job.recipe.task.splits["dev"]
     for ours, theirs in zip(speed(student, dev), speed(teacher, dev), strict=True):
         rate, batch = ours["rows_per_second"], ours["batch"]
-        yield Measured(f"answer, CPU, batch {batch}", rate, "rows/s", "", None,
+        yield Measured(f"answer, one core, batch {batch}", rate, "rows/s", "", None,
                        f"{rate / theirs['rows_per_second']:.0f} x the teacher")
 
 

@@ -7,7 +7,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -84,15 +84,20 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def cores_for(model: Model) -> Iterator[None]:
+def cores_for(model: Model) -> AbstractContextManager[None]:
     """One thread for a small network, which a second one only slows; all that PyTorch has for a large one.
 
-    So a small network's bits do not depend on the machine's number of cores either. The number is the process's, not
-    the thread's: train or predict in one thread of a process at a time.
+    So a small network's bits do not depend on the machine's number of cores either.
     """
+    return threads(torch.get_num_threads() if model.half else 1)
+
+
+@contextmanager
+def threads(number: int) -> Iterator[None]:
+    """So many threads of PyTorch. The number is the process's, not the thread's: train or predict in one thread of a
+    process at a time."""
     before = torch.get_num_threads()
-    torch.set_num_threads(before if model.half else 1)
+    torch.set_num_threads(number)
     try:
         yield
     finally:

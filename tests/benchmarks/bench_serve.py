@@ -1,4 +1,5 @@
-"""Students against BERT-base on this CPU: rows per second from text to answer, one at a time and 64 at a time.
+"""Students against BERT-base on one core of this CPU: rows per second of its work from text to answer, one at a time
+and 64 at a time.
 
     python -m tests.benchmarks.bench_serve [--task sst2] [--repeats 3]
 

@@ -1,4 +1,5 @@
--- One row per run and batch size: rows labelled per second on the run's machine.
+-- One row per run and batch size: rows labelled per second of one core of the run's machine,
+-- other work on it left out.
 with
 
 speeds as (
