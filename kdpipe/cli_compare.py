@@ -95,11 +95,14 @@ def curve(
 def _run(jobs: Sequence[Job], table: Callable[[Sequence[Job], Comparison], pa.Table], form: str) -> None:
     """Run all, print the table of those that ended, and say of the others why they failed."""
     from kdpipe.compare import compare as run_all
+    from kdpipe.contrast import ONE_SEED
     from kdpipe.render import render
 
     found = run_all(jobs)
     if found.runs:
         print(render(table(jobs, found), form))
+        if any(len(runs) == 1 for runs in found.runs.values()):
+            print(f"kdpipe: {ONE_SEED}; --seeds 3 trains more", file=sys.stderr)
     for name, why in found.failed.items():
         print(f"kdpipe: {name}: {why}", file=sys.stderr)
     if found.failed:

@@ -17,7 +17,7 @@ from kdpipe.contrast import of_runs
 from kdpipe.errors import UserError
 from kdpipe.evaluation import evaluate
 from kdpipe.job import Job, Report, model_folder, teacher_fingerprint, transfer_key
-from kdpipe.significance import Score
+from kdpipe.significance import Difference, Score
 from kdpipe.training import prepare_vectors
 from kdpipe.workers import in_order, processes
 
@@ -71,26 +71,25 @@ def compare(jobs: Sequence[Job]) -> Comparison:
 def table(jobs: Sequence[Job], found: Comparison) -> pa.Table:
     """One row per recipe, best first: dev score over seeds, size, speed, and what each cost when its work was done.
 
-    dev_sd: over seeds, null for one. low, high: 95% over rows and seeds. than_best: against the first row, with Holm's
-    correction (kdpipe.significance). Of one seed, in the mean: teach_seconds, of all teachers for their whole transfer
-    sets, whoever asked first; train_seconds, of all phases.
+    dev_sd: over seeds, null for one. low, high: 95% over rows and seeds; gap_low, gap_high: of the difference to the
+    first row. than_best: against that, with Holm's correction (kdpipe.significance). Of one seed, in the mean:
+    teach_seconds, of all teachers for their whole transfer sets, whoever asked first; train_seconds, of all phases.
     """
     done = [job for job in jobs if job.recipe.name in found.runs]
-    rows = [_row(job, found.runs[job.recipe.name], score, said) for job, score, said in _judged(done, found)]
+    rows = [_row(job, found.runs[job.recipe.name], score, gap) for job, score, gap in _judged(done, found)]
     rows.sort(key=lambda row: -row["dev"])
     return pa.Table.from_pylist(rows)
 
 
-def _judged(jobs: Sequence[Job], found: Comparison) -> list[tuple[Job, Score, str]]:
-    """Each recipe's score with its interval, and whether it can be told from the best."""
+def _judged(jobs: Sequence[Job], found: Comparison) -> list[tuple[Job, Score, Difference | None]]:
+    """Each recipe's score with its interval, and its difference to the best, which has none."""
     metric = jobs[0].recipe.task.metrics[0]
     scores, differences = of_runs(jobs[0].place, found.runs, "dev", metric, "best")
-    said = {scores[0].name: "the best", **{d.first: d.verdict for d in differences}}
-    by_name = {score.name: score for score in scores}
-    return [(job, by_name[job.recipe.name], said[job.recipe.name]) for job in jobs]
+    by_name, gaps = {score.name: score for score in scores}, {d.first: d for d in differences}
+    return [(job, by_name[job.recipe.name], gaps.get(job.recipe.name)) for job in jobs]
 
 
-def _row(job: Job, ids: Sequence[str], score: Score, said: str) -> dict[str, object]:
+def _row(job: Job, ids: Sequence[str], score: Score, gap: Difference | None) -> dict[str, object]:
     records = [job.place.read_json(job.place.run(run)) for run in ids]
     scores = [record["dev_score"] for record in records]
     at_64 = [speed["rows_per_second"] for record in records for speed in record["speed"] if speed["batch"] == 64]
@@ -102,7 +101,9 @@ def _row(job: Job, ids: Sequence[str], score: Score, said: str) -> dict[str, obj
         "dev_sd": round(stdev(scores), 4) if len(scores) > 1 else None,
         "low": round(score.low, 4),
         "high": round(score.high, 4),
-        "than_best": said,
+        "gap_low": gap and round(gap.low, 4),
+        "gap_high": gap and round(gap.high, 4),
+        "than_best": gap.verdict if gap else "the best",
         "non_embedding": records[0]["parameters"]["non_embedding"],
         "rows_per_second": round(mean(at_64), 1),
         "train_seconds": round(mean(_training_seconds(job, seed) for seed in job.recipe.seeds), 1),

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from kdpipe import warehouse
 from kdpipe.errors import UserError, did_you_mean
-from kdpipe.significance import RESAMPLES, Difference, Pairs, Score, System, all_against, compare
+from kdpipe.significance import RESAMPLES, Difference, Pairs, Panel, Score, System, all_against
 from kdpipe.store import Store
 from kdpipe.tasks.metrics import check
 
@@ -23,6 +23,7 @@ RUNGS = {  # of the attribution ladder: recipe -> the rung that it is held again
     "tang2019_ngram": "soft_labels",
     "tang2019": "soft_labels",
 }
+ONE_SEED = "Of one seed, this is said of the trained models, not of their recipes: another seed may turn it round"
 _SAID = 6  # names in a sentence
 _RUNS = """
 select run, task, task_key, recipe, phase, role, student, array_to_string(operators, '+') as operators, unlabelled_rows,
@@ -59,14 +60,20 @@ def contrast(store: Store | str, names: Sequence[str] = (), task: str | None = N
 def of_runs(store: Store | str, groups: Mapping[str, Sequence[str]], split: str, metric: str,
             pairs: Pairs = "all", resamples: int = RESAMPLES) -> tuple[list[Score], list[Difference]]:
     """The same of run ids by name, one for each seed. pairs: as kdpipe.significance.compare takes them."""
+    panel = panel_of(store, groups, split, metric, resamples)
+    return sorted(panel.scores, key=lambda s: -s.value), panel.differences(pairs)
+
+
+def panel_of(store: Store | str, groups: Mapping[str, Sequence[str]], split: str, metric: str,
+             resamples: int = RESAMPLES) -> Panel:
+    """Run ids by name, ready to be held against each other. Raises UserError where they answered different rows."""
     ids = [run for runs in groups.values() for run in runs]
     gold, answers = _by_run(warehouse.query(store, _ANSWERS, {"split": split, "runs": ids}), split)
     lacking = [run for run in ids if run not in answers]
     if lacking:
         raise UserError(f"no labelled predictions on {split} of {', '.join(lacking[:5])}; another --split?")
     systems = [System(name, np.stack([answers[run] for run in runs])) for name, runs in groups.items()]
-    scores, differences = compare(systems, gold, metric, pairs, resamples)
-    return sorted(scores, key=lambda s: -s.value), differences
+    return Panel(systems, gold, metric, resamples)
 
 
 def tables(scores: Sequence[Score], differences: Sequence[Difference]) -> tuple[pa.Table, pa.Table]:
@@ -80,10 +87,13 @@ def in_words(scores: Sequence[Score], differences: Sequence[Difference]) -> str:
     by_other = {d.first: d.verdict for d in differences if d.second == best}
     alike = [s.name for s in scores if by_other.get(s.name) == "cannot tell apart"]
     told = sum(verdict == "worse" for verdict in by_other.values())
+    if not by_other:
+        return f"{best} alone is here: nothing to hold it against"
     said = f"{best} is ahead on these rows"
     shown = [*alike[:_SAID], *([f"{len(alike) - _SAID} more"] if len(alike) > _SAID else [])]
     said += f"; cannot be told apart from it: {', '.join(shown)}" if alike else ""
-    return said + (f"; worse, surely: {told} of {len(by_other)}" if told else "")
+    said += f"; worse: {told} of {len(by_other)}" if told else ""
+    return f"{said}. {ONE_SEED}" if any(s.seeds == 1 for s in scores) else said
 
 
 def tasks_of(store: Store | str, wanted: Sequence[str] = ()) -> dict[str, list[str]]:

@@ -64,32 +64,52 @@ Pairs = Sequence[tuple[str, str]] | Literal["all", "best"]
 
 def compare(systems: Sequence[System], gold: np.ndarray, metric: str, pairs: Pairs = "all",
             resamples: int = RESAMPLES, seed: int = 0) -> tuple[list[Score], list[Difference]]:
-    """Each system's score and the difference of each pair, Holm-corrected together.
+    """Each system's score and the difference of each pair, Holm-corrected together: those of one Panel."""
+    panel = Panel(systems, gold, metric, resamples, seed)
+    return panel.scores, panel.differences(pairs)
 
-    pairs: of names; "all": each with each other; "best": each against the one with the highest score, corrected as if
-    all were compared, for each might have been the best.
+
+class Panel:
+    """Systems that answered the same rows.
+
     gold: class indexes or scores [n]. metric: a name of kdpipe.tasks.metrics. One set of resampled rows serves all
-    systems, so the intervals of their differences are paired. With one seed on both sides the verdict is on these two
+    systems, so the intervals of their differences are paired. With one seed on both sides a verdict is on these two
     models alone: nothing is known of other seeds.
     """
-    sums = _sums(metric, gold, np.concatenate([s.predicted for s in systems]))
-    point, drawn = sums.values(np.ones((1, len(gold)))), _drawn(sums, len(gold), resamples, seed)
-    cuts = np.cumsum([len(s.predicted) for s in systems])[:-1]
-    at, spread = np.split(point[0], cuts), np.split(drawn, cuts, axis=1)
-    scores = [Score(s.name, a.mean(), *np.clip(_interval(a, None, d.mean(1)), -1, 1), len(a))
-              for s, a, d in zip(systems, at, spread, strict=True)]  # no metric here goes beyond 1
-    names, family = [s.name for s in systems], None
-    if pairs == "best":
-        family = len(names) * (len(names) - 1) // 2  # which one is the best was seen on these very rows
-        pairs = all_against(names, max(scores, key=lambda s: s.value).name)
-    found = []
-    for one, other in combinations(names, 2) if pairs == "all" else pairs:
-        i, j = names.index(one), names.index(other)
-        rows = spread[i].mean(1) - spread[j].mean(1)
-        low, high = _interval(at[i], at[j], rows)
-        p, test = _p(metric, gold, systems[i], systems[j], at[i], at[j], rows, resamples, seed)
-        found.append(Difference(names[i], names[j], at[i].mean() - at[j].mean(), low, high, p, p, "", test))
-    return scores, holm(found, family)
+
+    def __init__(self, systems: Sequence[System], gold: np.ndarray, metric: str, resamples: int = RESAMPLES,
+                 seed: int = 0):
+        self._gold, self._metric, self._resamples, self._seed = gold, metric, resamples, seed
+        self._systems = {s.name: s for s in systems}
+        sums = _sums(metric, gold, np.concatenate([s.predicted for s in systems]))
+        point, drawn = sums.values(np.ones((1, len(gold)))), _drawn(sums, len(gold), resamples, seed)
+        cuts = np.cumsum([len(s.predicted) for s in systems])[:-1]
+        self._at = dict(zip(self._systems, np.split(point[0], cuts), strict=True))
+        self._spread = {name: d.mean(1) for name, d in zip(self._systems, np.split(drawn, cuts, axis=1), strict=True)}
+
+    @property
+    def scores(self) -> list[Score]:
+        """Of each system, in the order that they came in."""
+        return [Score(name, a.mean(), *np.clip(_interval(a, None, self._spread[name]), -1, 1), len(a))
+                for name, a in self._at.items()]  # no metric here goes beyond 1
+
+    def differences(self, pairs: Pairs = "all", among: Iterable[str] | None = None) -> list[Difference]:
+        """Of each pair, Holm-corrected together.
+
+        pairs: of names; "all": each with each other; "best": each against the one with the highest score, corrected as
+        if all were compared, for each might have been the best. among: the systems that these two speak of; None: all.
+        """
+        names, family = list(among or self._systems), None
+        if pairs == "best":
+            family = len(names) * (len(names) - 1) // 2  # which one is the best was seen on these very rows
+            pairs = all_against(names, max(names, key=lambda name: self._at[name].mean()))
+        return holm([self._difference(*pair) for pair in (combinations(names, 2) if pairs == "all" else pairs)], family)
+
+    def _difference(self, first: str, second: str) -> Difference:
+        a, b, rows = self._at[first], self._at[second], self._spread[first] - self._spread[second]
+        p, test = _p(self._metric, self._gold, self._systems[first], self._systems[second], a, b, rows,
+                     self._resamples, self._seed)
+        return Difference(first, second, a.mean() - b.mean(), *_interval(a, b, rows), p, p, "", test)
 
 
 def all_against(names: Iterable[str], one: str) -> list[tuple[str, str]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
@@ -36,6 +37,7 @@ __all__ = ["build", "connect", "hold", "named", "query", "render", "run_checks"]
 T = TypeVar("T")
 DATABASE = "kdpipe.duckdb"
 _TRIES = 30  # questions over files that change while they are read
+_kept = threading.local()
 _whole: set[tuple] = set()  # stamps of files that this process has read and found whole
 
 
@@ -215,12 +217,19 @@ def query(
     """
     store = _store(store)
     with _errors_said_plainly(sql):
-        text = only_reading(duckdb.connect(":memory:"), _select_of_name(sql))
+        text = only_reading(_parser(), _select_of_name(sql))
         names = _needs(text)
         if broken := _broken(store, names):
             raise UserError(broken)
         return _as_files_stand(store, names, lambda: _open(store, names or _everything()).sql(
             text, params=parameters or None).to_arrow_table())
+
+
+def _parser() -> duckdb.DuckDBPyConnection:
+    """A database without anything, one for each thread."""
+    if not hasattr(_kept, "parser"):
+        _kept.parser = duckdb.connect(":memory:")
+    return _kept.parser
 
 
 def _as_files_stand(store: Store, names: Set[str], ask: Callable[[], T]) -> T:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from kdpipe import warehouse
-from kdpipe.contrast import RUNGS, groups_of, in_words, of_runs, rung_below
-from kdpipe.significance import Difference, Score
+from kdpipe.contrast import RUNGS, groups_of, in_words, panel_of, rung_below
+from kdpipe.significance import Difference, Panel, Score
 from kdpipe.store import Store
 
 SHOWN = 20  # errors
@@ -30,7 +30,10 @@ class Picture:
 def chapter(store: Store | str, names: Sequence[str], task: str, split: str) -> dict[str, Any]:
     """What the page shows of a task, of the runs that are named or of all latest ones."""
     groups, first = groups_of(store, names, task)
-    scores, differences = of_runs(store, groups, split, first["metric"], "best")
+    rungs = _rungs(store, first["task_key"], [run for runs in groups.values() for run in runs] if names else None)
+    panel = panel_of(store, groups | rungs, split, first["metric"])
+    scores = sorted((s for s in panel.scores if s.name in groups), key=lambda s: -s.value)
+    differences = panel.differences("best", groups)
     about = _about(store, groups)
     students = [s for s in scores if about[s.name]["role"] == "student"]
     chosen = (students or scores)[0].name
@@ -40,8 +43,9 @@ def chapter(store: Store | str, names: Sequence[str], task: str, split: str) -> 
         "board": _board(scores, differences, about), "chosen": chosen, "run": run,
         "pictures": [picture for picture in (
             _intervals(scores, first["metric"]), *_costs(scores, about, first["metric"]),
-            _curves(store, groups, students or scores, first["metric"]), _sizes(store, task, first["metric"]),
-            _ladder(store, groups, split, first["metric"])) if picture],
+            _curves(store, groups, students or scores, first["metric"]),
+            _sizes(store, task, first["metric"], groups if names else None),
+            _ladder(panel, rungs, split, first["metric"])) if picture],
         "inside": [picture for picture in (_confusion(store, run, split), _reliability(store, run, split)) if picture],
         "errors": _errors(store, run, split),
         "probing": _probing(store, groups),
@@ -80,8 +84,9 @@ def _intervals(scores: Sequence[Score], metric: str) -> Picture:
     from kdpipe.report import pictures
 
     top = scores[:40]
+    which = "each" if len(top) == len(scores) else f"the {len(top)} best"
     columns = [[getattr(s, key) for s in top] for key in ("name", "value", "low", "high")]
-    return Picture(pictures.intervals(*columns, metric), f"{metric} of the {len(top)} best, with 95% intervals",
+    return Picture(pictures.intervals(*columns, metric), f"{metric} of {which}, with 95% intervals",
                    ("name", metric, "low", "high"), list(zip(*columns, strict=True)))
 
 
@@ -115,42 +120,73 @@ def _curves(store: Store | str, groups: dict[str, list[str]], scores: Sequence[S
                    ("name", "epoch", "loss", f"dev {metric}"), [(n, *p) for n, points in lines.items() for p in points])
 
 
-def _sizes(store: Store | str, task: str, metric: str) -> Picture | None:
-    """Scores over shares of a transfer set, of the recipes that `kdpipe curve` was run with."""
+def _sizes(store: Store | str, task: str, metric: str, groups: Collection[str] | None) -> Picture | None:
+    """Scores over shares of a transfer set, of the recipes that `kdpipe curve` was run with. groups: None: all."""
     from kdpipe.report import pictures
 
     sql = """
-    select recipe || if(min(student) over of <> max(student) over of, ' (' || student || ')', '') as name,
-        share, dev_mean, coalesce(dev_sd, 0) as dev_sd
+    select recipe, recipe || if(min(student) over of <> max(student) over of, ' (' || student || ')', '') as name,
+        share, dev_mean, dev_sd
     from size_curves
     where task = ?
     window of as (partition by recipe)
     order by name, share
     """
-    lines: dict[str, list[tuple[float, float, float]]] = {}
+    lines: dict[str, list[tuple[float, float, float | None]]] = {}
     for row in warehouse.query(store, sql, [task]).to_pylist():
-        lines.setdefault(row["name"], []).append((row["share"], row["dev_mean"], row["dev_sd"]))
+        if groups is None or row["recipe"] in groups:
+            lines.setdefault(row["name"], []).append((row["share"], row["dev_mean"], row["dev_sd"]))
     if not lines:
         return None
     return Picture(pictures.over_share(lines, metric), f"dev {metric} by the share of the transfer set that students "
-                   "learned from, with the standard deviation over seeds; all see as many rows",
+                   "learned from, with the standard deviation over seeds where there are several; all saw as many rows",
                    ("name", "share", f"dev {metric}", "sd"), [(n, *p) for n, points in lines.items() for p in points])
 
 
-def _ladder(store: Store | str, groups: dict[str, list[str]], split: str, metric: str) -> Picture | None:
-    """What each rung of the ladder brings, where two or more of its recipes are there."""
+def _rungs(store: Store | str, task_key: str, runs: Collection[str] | None) -> dict[str, list[str]]:
+    """The runs of each rung of the attribution ladder, of one student and one budget: rows seen, give or take a tenth.
+
+    Of all that there are, or of these runs: the most rungs that go together, the newest of them.
+    """
+    sql = """
+    select recipe, student, variant, rows_seen, list(run order by seed) as runs, max(started) as newest
+    from (
+        select * from stg_runs
+        where task_key = $task and role = 'student' and list_contains($recipes, recipe) and rows_seen is not null
+            and ($runs::varchar[] is null or list_contains($runs::varchar[], run))
+        qualify row_number() over (partition by recipe, student, variant, seed order by started desc, run desc) = 1
+    )
+    group by all
+    order by newest desc, runs
+    """
+    asked = {"task": task_key, "recipes": list(RUNGS), "runs": None if runs is None else list(runs)}
+    there, best = warehouse.query(store, sql, asked).to_pylist(), {}
+    for one in there:
+        found: dict[str, list[str]] = {}
+        for row in there:
+            if row["student"] == one["student"] and abs(row["rows_seen"] - one["rows_seen"]) <= 0.1 * one["rows_seen"]:
+                found.setdefault(row["recipe"], row["runs"])
+        best = found if len(found) > len(best) else best
+    return {f"rung {name}": best[name] for name in RUNGS if name in best}
+
+
+def _ladder(panel: Panel, rungs: Collection[str], split: str, metric: str) -> Picture | None:
+    """What each rung of the ladder brings, where two or more are there."""
     from kdpipe.report import pictures
 
-    rungs = {name: groups[name] for name in RUNGS if name in groups}
-    pairs = [(name, below) for name in rungs if (below := rung_below(name, rungs)) in rungs]
+    there = [name.removeprefix("rung ") for name in rungs]
+    pairs = [(f"rung {name}", f"rung {below}") for name in there if (below := rung_below(name, there)) in there]
     if not pairs:
         return None
-    _, found = of_runs(store, rungs, split, metric, pairs)
-    columns = [[f"{d.first} over {d.second}" for d in found], *([getattr(d, key) for d in found]
-                                                                for key in ("value", "low", "high"))]
-    return Picture(pictures.intervals(*columns, f"gain in {metric}"), f"gain in {split} {metric} of each rung of the "
-                   "ladder over the one below; kdpipe ladder trains them at one budget, other commands do not",
-                   ("rung", "gain", "low", "high"), list(zip(*columns, strict=True)))
+    found = panel.differences(pairs)
+    names = [f"{d.first} over {d.second}".replace("rung ", "") for d in found]
+    values, low, high = ([getattr(d, key) for d in found] for key in ("value", "low", "high"))
+    told = [name for name, d in zip(names, found, strict=True) if d.verdict != "cannot tell apart"]
+    return Picture(pictures.intervals(names, values, low, high, f"gain in {metric}"),
+                   f"gain in {split} {metric} of each rung of the ladder over the one below, all of one student and "
+                   f"about as many rows seen; told from nothing, Holm-corrected: {', '.join(told) or 'none'}",
+                   ("rung", "gain", "low", "high", "p (Holm)", "verdict"),
+                   [(n, d.value, d.low, d.high, d.p_holm, d.verdict) for n, d in zip(names, found, strict=True)])
 
 
 def _confusion(store: Store | str, run: str, split: str) -> Picture | None:
@@ -159,8 +195,14 @@ def _confusion(store: Store | str, run: str, split: str) -> Picture | None:
     sql = "select label, answer, n, share_of_label from confusion where run = ? and split = ? order by label, answer"
     cells = warehouse.query(store, sql, [run, split]).to_pylist()
     labels = sorted({c["label"] for c in cells} | {c["answer"] for c in cells})
-    if not cells or len(labels) > _CLASSES:
+    if not cells:
         return None
+    if len(labels) > _CLASSES:
+        wrong = sorted((c for c in cells if c["label"] != c["answer"]), key=lambda c: -c["n"])[:SHOWN]
+        names = [f"{c['label']} taken for {c['answer']}" for c in wrong]
+        return Picture(pictures.counts(names, [c["n"] for c in wrong]), f"rows of the {len(wrong)} most frequent "
+                       f"confusions of {len(labels)} classes", ("label", "answer", "rows"),
+                       [(c["label"], c["answer"], c["n"]) for c in wrong])
     shares, place = np.zeros((len(labels), len(labels))), {label: i for i, label in enumerate(labels)}
     for cell in cells:
         shares[place[cell["label"]], place[cell["answer"]]] = cell["share_of_label"]

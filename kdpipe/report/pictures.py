@@ -12,7 +12,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 _INK = "#010203"  # stands for the page's ink, which changes with its light
 _POINTS = 7.5  # of a picture's width are as wide as the page's em at most
@@ -34,7 +34,7 @@ def _svg(draw: Callable[..., Figure]) -> Callable[..., str]:
     def drawn(*arguments, **named) -> str:
         with mpl.rc_context(_STYLE):
             figure, out = draw(*arguments, **named), io.StringIO()
-            figure.savefig(out, format="svg", bbox_inches="tight", metadata={"Date": None})
+            figure.savefig(out, format="svg", metadata={"Date": None})
         text = out.getvalue()
         text = text[text.index("<svg"):].replace(_INK, "currentColor")
         width = float(re.search(r'<svg[^>]*? width="([0-9.]+)pt"', text)[1])
@@ -54,6 +54,16 @@ def intervals(names: Sequence[str], values: Sequence[float], low: Sequence[float
     axes.set_yticks(at, names)
     axes.set_xlabel(f"{metric}, with its 95% interval")
     axes.set_ylim(-0.7, len(names) - 0.3)
+    return figure
+
+
+@_svg
+def counts(names: Sequence[str], values: Sequence[int]) -> Figure:
+    """Bars of how often, the first at the top."""
+    figure, axes = _figure(7, 0.9 + 0.28 * len(names))
+    axes.barh(np.arange(len(names))[::-1], values, color=COLOURS[1], tick_label=names)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("rows")
     return figure
 
 
@@ -119,12 +129,12 @@ def curves(lines: Mapping[str, Sequence[tuple[int, float, float | None]]], metri
 
 
 @_svg
-def over_share(lines: Mapping[str, Sequence[tuple[float, float, float]]], metric: str) -> Figure:
+def over_share(lines: Mapping[str, Sequence[tuple[float, float, float | None]]], metric: str) -> Figure:
     """Scores over shares of the rows, doubling steps as wide as each other. lines: name -> (share, mean, sd)."""
     figure, axes = _figure(6, 3.6)
     for colour, (name, points) in zip(COLOURS, lines.items(), strict=False):
         share, mean, sd = zip(*points, strict=True)
-        axes.errorbar(share, mean, sd, color=colour, marker="o", capsize=3, label=name)
+        axes.errorbar(share, mean, np.array(sd, float), color=colour, marker="o", capsize=3, label=name)
     axes.set_xscale("log", base=2)
     ticks = sorted({share for points in lines.values() for share, _, _ in points})
     axes.set_xticks(ticks, [f"{share:.3g}" for share in ticks])

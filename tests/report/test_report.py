@@ -6,14 +6,16 @@ from xml.etree import ElementTree
 
 import matplotlib as mpl
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kdpipe.errors import UserError
 from kdpipe.report import build, pictures
+from kdpipe.report.chapters import _confusion, _rungs
 from kdpipe.store import Store
-from tests.warehouse.small import LOVELY, NOT_GOOD, add_run, classified
+from tests.warehouse.small import LOVELY, NOT_GOOD, add_run, add_share, classified
 
 VOID = {"meta", "br", "link", "img", "hr"}
 
@@ -177,3 +179,38 @@ def test_names_in_a_picture_lie_on_nothing():
     assert len(boxes) == 6
     assert sum(box.count_overlaps(boxes) for box in boxes) == 6  # each with itself alone
     assert not any(box.count_contains(axes.transData.transform(np.column_stack([costs, values]))) for box in boxes)
+
+
+def test_the_ladder_stands_on_one_budget(tmp_path):
+    """24 rows seen on two rungs; a newer student of 240, and one of another shape, are none of them."""
+    store = Store(tmp_path)
+    add_share(store, "labels_only", 1.0, 3, 0.5)
+    add_share(store, "soft_labels", 1.0, 3, 0.75)
+    newer = {"started": "2026-02-01T10:00:00+00:00"}
+    add_share(store, "soft_labels", 1.0, 30, 0.9, run="longer", **newer)
+    add_share(store, "soft_labels", 1.0, 3, 0.9, run="wider", student="bilstm hidden=600", **newer)
+    assert _rungs(store, "k3", None) == {"rung labels_only": ["labels_only"], "rung soft_labels": ["soft_labels"]}
+    assert _rungs(store, "k3", ["longer", "labels_only"]) == {"rung soft_labels": ["longer"]}
+    page = build(store, task="few")
+    assert re.search(r"<td>soft_labels over labels_only</td>(\s*<td>[^<]*</td>){4}\s*<td>cannot tell apart</td>", page)
+
+
+def test_a_run_alone_is_held_against_nothing(tmp_path):
+    store = Store(tmp_path)
+    add_share(store, "soft_labels", 1.0, 3, 0.75)
+    page = build(store)
+    assert "soft_labels alone is here" in page and "ahead" not in page and ">the best<" not in page
+
+
+def test_many_classes_are_shown_by_their_confusions(tmp_path):
+    """Of 50 classes each row of one is taken for the next, of the first three times."""
+    names = [f"class {i:02}" for i in range(50)]
+    labels, answers = [*names, *names[:1] * 2], [*names[1:], names[0], *names[1:2] * 2]
+    rows = classified(*((f"text {i}", "good", "bad", 0.9, 0) for i in range(52)))
+    for column, said in (("label", labels), ("prediction", answers)):
+        at = rows.schema.get_field_index(column)
+        rows = rows.set_column(at, rows.field(at), pa.array(said, rows.field(at).type))
+    store = Store(tmp_path)
+    add_run(store, "student", rows, labels=names)
+    picture = _confusion(store, "student", "dev")
+    assert picture.rows[0] == ("class 00", "class 01", 3) and len(picture.rows) == 20

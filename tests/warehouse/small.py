@@ -147,6 +147,17 @@ def add_run(store, run, dev=None, test=None, **changes):
     store.write_json(store.run(run), record(run, **changes))
 
 
+def add_share(store, recipe, share, epochs, score, **changes):
+    """A student of a share of eight rows."""
+    changes = {
+        "run": recipe, "task": "few", "task_key": "k3", "recipe": recipe, "transfer": None, "teacher": None,
+        "teacher_run": None, "operators": [], "dev_score": score, "test_score": None,
+        "stages": [{"stage": "train", "seconds": 1.0, "rows": int(8 * share), "reused": False}],
+        "settings": {"phases": [{"share": 1.0}, {"share": share, "train": {"epochs": epochs}}]},
+    } | changes  # fmt: skip
+    add_run(store, changes.pop("run"), classified((NEVER, "bad", "bad", 0.9, 0)), **changes)
+
+
 def again(text, other, answer, confidence):
     """(text, what it became, answer, confidence) -> a row of PERTURBED."""
     return {
@@ -262,10 +273,8 @@ def fill(store):
         "negation": [(NOT_GOOD, "a good film", "good", 0.9)],
     }, 0.5, 0.0)  # fmt: skip
 
-    for recipe, share, score in (("soft_labels", 1.0, 0.75), ("soft_labels-0.25", 0.25, 0.5)):
-        add_run(store, recipe, classified((NEVER, "bad", "bad", 0.9, 0)), task="few", task_key="k3", recipe=recipe,
-                transfer=None, teacher=None, teacher_run=None, operators=[], dev_score=score, test_score=None,
-                settings={"phases": [{"share": 1.0}, {"share": share}]})  # fmt: skip
+    add_share(store, "soft_labels", 1.0, 3, 0.75)
+    add_share(store, "soft_labels-0.25", 0.25, 12, 0.5)
 
     close = {
         "task": "close", "task_key": "k2", "kind": "regression", "labels": [], "metric": "pearson", "transfer": None,

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
+from kdpipe.settings import Settings
 from kdpipe.store import Store
 from kdpipe.warehouse import named, query
 from tests.warehouse.small import (
@@ -17,6 +18,7 @@ from tests.warehouse.small import (
     add_probe,
     add_probed,
     add_run,
+    add_share,
     classified,
     row_id,
 )
@@ -160,7 +162,8 @@ def test_operator_contribution(small_store):
 
 
 def test_stage_costs(small_store):
-    sql = "select run, stage, seconds, seconds_paid, shared_by, seconds_shared from stage_costs order by run, stage"
+    sql = "select run, stage, seconds, seconds_paid, shared_by, seconds_shared from stage_costs "
+    sql += "where task = 'mood' order by run, stage"
     assert [tuple(r.values()) for r in rows(small_store, sql)] == [
         ("tang-s0", "augment", 4.0, 4.0, 2, 2.0),
         ("tang-s0", "teach", 8.0, 8.0, 2, 4.0),
@@ -365,17 +368,37 @@ def test_size_curves_put_shares_of_a_recipe_together(small_store):
     assert [tuple(r.values()) for r in found] == [("soft_labels", 0.25, 1, 0.5), ("soft_labels", 1.0, 1, 0.75)]
 
 
+def test_size_curves_take_the_shares_that_saw_as_many_rows(tmp_path):
+    """24 rows each; a newer student of all rows saw 240 and is no point of the curve, though it is the latest."""
+    store = Store(tmp_path)
+    add_share(store, "soft_labels", 1.0, 3, 0.75)
+    add_share(store, "soft_labels-0.25", 0.25, 12, 0.5)
+    add_share(store, "soft_labels", 1.0, 30, 0.9, run="longer", started="2026-02-01T10:00:00+00:00")
+    seen = rows(store, "select run, rows_seen, is_latest from stg_runs order by run")
+    assert [tuple(r.values()) for r in seen] == [
+        ("longer", 240, True), ("soft_labels", 24, False), ("soft_labels-0.25", 24, True)]
+    found = rows(store, "select share, dev_mean from size_curves")
+    assert [tuple(r.values()) for r in found] == [(0.25, 0.5), (1.0, 0.75)]
+
+
+def test_rows_seen_of_a_recipe_that_names_no_epochs_are_those_of_the_default(tmp_path):
+    store = Store(tmp_path)
+    add_share(store, "soft_labels", 1.0, None, 0.75)
+    assert rows(store, "select rows_seen from stg_runs") == [{"rows_seen": 8 * Settings.epochs}]
+
+
 def share(part):
     return {"settings": {"phases": [{"name": "student", "share": part}]}}
 
 
 def test_size_curves_keep_tasks_and_students_apart(tmp_path):
     """One recipe with two students, of one of which a share was tried; and with another task, of which none was."""
-    store = Store(tmp_path)
-    add_run(store, "small", recipe="tang2019-0.001953125", **share(1 / 512), student="bilstm 10", dev_score=0.2)
-    add_run(store, "small-whole", student="bilstm 10", dev_score=0.4)
-    add_run(store, "large-whole", student="bilstm 20", dev_score=0.8)
-    add_run(store, "other-task", student="bilstm 10", task="other", task_key="k9", dev_score=0.9)
+    store, trained = Store(tmp_path), [{"stage": "train", "seconds": 1.0, "rows": 6, "reused": False}]
+    add_run(store, "small", recipe="tang2019-0.001953125", **share(1 / 512), stages=trained, student="bilstm 10",
+            dev_score=0.2)
+    add_run(store, "small-whole", stages=trained, student="bilstm 10", dev_score=0.4)
+    add_run(store, "large-whole", stages=trained, student="bilstm 20", dev_score=0.8)
+    add_run(store, "other-task", stages=trained, student="bilstm 10", task="other", task_key="k9", dev_score=0.9)
     found = rows(store, "select task, student, share, seeds, dev_mean from size_curves")
     assert [tuple(r.values()) for r in found] == [
         ("mood", "bilstm 10", 1 / 512, 1, 0.2), ("mood", "bilstm 10", 1.0, 1, 0.4)]

@@ -1,5 +1,6 @@
 -- One row per run. `is_latest` marks the runs that comparisons count: of each task, recipe, phase, role, student and
 -- list of operators, with or without unlabelled rows, the newest settings (all but the seed), and of these the newest run of each seed.
+-- `variant` is a key of all settings but the seed; `rows_seen` how many rows the last phase was to learn from in all its epochs.
 -- `is_baseline` marks the students on labels alone that others of their kind are held against.
 with
 
@@ -45,6 +46,8 @@ select
     parameters.embedding as embedding_parameters,
     parameters.non_embedding as non_embedding_parameters,
     best_epoch,
+    list_filter(stages, lambda stage: stage.stage = 'train')[1].rows
+    * coalesce((settings ->> '$.phases[#-1].train.epochs')::bigint, 30) as rows_seen,
     temperature,
     device,
     speed as speeds,
@@ -54,6 +57,7 @@ select
     git.commit as git_commit,
     git.dirty as git_dirty,
     machine,
+    variant,
     variant = first_value(variant) over group_newest_first
     and row_number() over seed_newest_first = 1 as is_latest,
     role = 'student' and recipe in ('labels_only', 'labels_only_bert') as is_baseline,
