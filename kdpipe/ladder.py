@@ -18,7 +18,8 @@ from kdpipe.transfer import facts, read_rows
 
 
 def level(jobs: Sequence[Job]) -> list[Job]:
-    """The same jobs with one training budget: all see as many rows as the one that sees the most, and dev as often.
+    """The same jobs with one training budget: all see about as many rows as the one that sees the most,
+    and dev about as often.
 
     A rung on gold rows alone is trained for more epochs, a rung on made rows for fewer, to the nearest whole epoch.
     Makes the transfer sets, whose sizes count.
