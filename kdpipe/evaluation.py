@@ -153,7 +153,8 @@ def _record(
 
     task, main = job.recipe.task, job.recipe.task.metrics[0]
     training = _training(loaded.folder)
-    taught, teacher = bool(phase.asks), _logits_of(job, phase, seed)
+    taught = _taught(job, phase)
+    teacher = _logits_of(job, taught, seed) if taught else None
     by_split = {s["split"]: s["value"] for s in scores if s["metric"] == main}
     return runs.Record(
         run=run,
@@ -174,11 +175,11 @@ def _record(
         stages=_stages(job, phase, seed, training, reports),
         teacher_run=run_id(job, job.recipe.named(teacher), seed, "teacher") if teacher else None,
         teacher=teacher_fingerprint(job, teacher, seed) if teacher else None,
-        transfer=transfer_key(job, phase) if taught else None,
+        transfer=transfer_key(job, taught) if taught else None,
         teacher_rows_asked=training.get("teacher_rows_asked", 0)
         + sum(r.detail.get("asked", 0) for r in reports if r.stage == "teach"),
-        operators=[part.name for part in phase.augment],
-        transfer_counts=_transfer_counts(job, phase) if taught else [],
+        operators=[part.name for part in taught.augment] if taught else [],
+        transfer_counts=_transfer_counts(job, taught) if taught else [],
         parameters=count_parameters(loaded.model),
         curve=training.get("curve", []),
         best_epoch=training.get("best_epoch", 0),
@@ -188,10 +189,15 @@ def _record(
     )
 
 
+def _taught(job: Job, phase: Phase) -> Phase | None:
+    """The last phase in which a model learned from a teacher: itself, or one that it goes on with."""
+    while not phase.asks and phase.start:
+        phase = job.recipe.named(phase.start)
+    return phase if phase.asks else None
+
+
 def _logits_of(job: Job, phase: Phase, seed: int) -> str | None:
     """The teacher whose logits of the transfer set are kept: of several the first; None where there are none."""
-    if not phase.asks:
-        return None
     needs = asked(job, phase, seed)
     return phase.asks[0] if "logits" in (*needs.kept, *needs.besides) else None
 
@@ -227,12 +233,12 @@ def _stages(
     """Seconds that each stage took when its work was done; `reused` where this execution found it done."""
     paid = {r.stage for r in reports if not r.reused}
     found = []
-    if phase.asks:
-        key = transfer_key(job, phase)
-        taught = [("teach", f"{teacher_fingerprint(job, name, seed)}-{key}") for name in phase.asks]
+    if taught := _taught(job, phase):
+        key = transfer_key(job, taught)
+        told = [("teach", f"{teacher_fingerprint(job, name, seed)}-{key}") for name in taught.asks]
         found += [
             {"stage": stage, **job.place.read_cost(stage, name), "reused": stage not in paid}
-            for stage, name in (("augment", key), *taught)
+            for stage, name in (("augment", key), *told)
         ]
     return [
         *found,

@@ -19,11 +19,11 @@ from transformers import (
     RobertaForSequenceClassification,
 )
 
-from kdpipe import phases, recipe
+from kdpipe import phases, recipe, warehouse
 from kdpipe.binding import shape_of
 from kdpipe.errors import UserError
 from kdpipe.evaluation import evaluate
-from kdpipe.job import Job, drawn_seed, load_model, model_folder, model_key, teacher_of, transfer_set
+from kdpipe.job import Job, drawn_seed, load_model, model_folder, model_key, teacher_of, transfer_key, transfer_set
 from kdpipe.models import count_parameters
 from kdpipe.models.bert import PRESETS, Bert
 from kdpipe.plan import plan
@@ -221,6 +221,25 @@ def test_a_start_of_a_start(make):
     assert apart(weights(job, "b"), weights(job, "a")) > 0 and apart(weights(job), weights(job, "b")) == 0
     loaded = load_model(job, job.recipe.final, 0)
     assert loaded.card.model == {"name": "bilstm", "hidden": 6, "fc": 6, "width": 8}
+
+
+def test_a_student_that_ends_on_labels_learned_from_the_teacher_before(make):
+    """Jafari et al. 2021: who it is held against, and what it learned from, are those of the phase that asked."""
+    job = make(phase("told", 'teacher = "teacher"', STATIC, QUICK, KD,
+                     'augment = [{ name = "mask", p = 0.5, copies = 1 }]'),
+               phase("student", 'start = "told"', QUICK))
+    [run] = phases.run(job)
+    record = job.place.read_json(job.place.run(run))
+    assert record["teacher_run"].startswith("tiny-teacher-") and record["operators"] == ["mask"]
+    assert record["transfer"] == transfer_key(job, job.recipe.named("told"))
+    assert {made["operator"] for made in record["transfer_counts"]} == {"gold", "mask"}
+    assert [stage["stage"] for stage in record["stages"]] == ["augment", "teach", "train", "evaluate"]
+    views = ("fidelity", "agreement", "operator_contribution")
+    assert all(warehouse.query(job.place, f"select * from {view}").num_rows for view in views)
+    assert not warehouse.run_checks(job.place)
+    alone = make(phase("told", STATIC, QUICK), phase("student", 'start = "told"', QUICK))
+    [run] = phases.run(alone)
+    assert job.place.read_json(job.place.run(run))["teacher_run"] is None
 
 
 @pytest.mark.parametrize(("take", "kept"), [("", (0, 1)), (", take = [1]", (1,)), (', take = "alternate"', (0,))])

@@ -256,7 +256,7 @@ def test_an_error_comes_with_its_lineage(small, small_store):
 
 def test_a_row_without_lineage_says_why(small, page):
     assert "No row of its transfer set is near this one" in small.get(row("tang-s0", LOVELY)).text
-    assert "This run learned from no transfer set" in page.get(row("one", HOSTILE)).text
+    assert "The record of this run names no transfer set" in page.get(row("one", HOSTILE)).text
 
 
 def test_regression_is_shown_as_scores(small):
