@@ -26,6 +26,7 @@ from kdpipe.care.compact import compact
 from kdpipe.care.drop import choose, drop, moment
 from kdpipe.care.holdings import holdings, sizes
 from kdpipe.care.repair import repair
+from kdpipe.care.teachers import Records, Teacher
 from kdpipe.care.verify import verify
 from kdpipe.cli import app
 from kdpipe.errors import UserError
@@ -33,6 +34,7 @@ from kdpipe.job import Job, teacher_of, transfer_key
 from kdpipe.signals.cache import Cache, made_by
 from kdpipe.store import Store
 from kdpipe.types import row_ids
+from tests.warehouse.small import add_run
 
 ONE, TWO = "1" * 20, "2" * 20  # fingerprints
 
@@ -368,6 +370,15 @@ def test_what_cannot_be_asked_again_is_said(copy, how):
     assert found.asked == 0 and found.difference is None
     said = {"gone": f"its model {model.name} is gone", "changed": "tokenizer.json: broken file"}
     assert said.get(how, "in no transfer set") in found.note
+
+
+def test_a_record_of_a_student_that_ends_on_labels_says_which_model_was_asked(tmp_path):
+    store = Store(tmp_path)
+    brought = [{"name": "large", "checkpoint": "some/checkpoint", "max_length": 64}]
+    told = [{"name": "told", "teacher": "large"}, {"name": "student", "teacher": None, "start": "told"}]
+    add_run(store, "ends-on-labels", settings={"phases": brought + told})
+    (asked,) = Teacher(store, "fp", (), Records(store))._asked()
+    assert (asked["checkpoint"], asked["max_length"]) == ("some/checkpoint", 64)
 
 
 def test_verify_names_broken_parts_and_ends_with_code_1(copy):
