@@ -210,22 +210,41 @@ def _confusion(store: Store | str, run: str, split: str) -> Picture | None:
                    ("label", "answer", "rows"), [(c["label"], c["answer"], c["n"]) for c in cells])
 
 
+def _teacher(store: Store | str, run: str) -> tuple[str | None, bool]:
+    """The run of a student's teacher, and whether it is its own: of one without, what most of its task learned from."""
+    sql = """
+    select coalesce(asked.teacher_run, teachers.run) as run, asked.teacher_run is not null as own
+    from stg_runs as asked
+    left join stg_runs as teachers
+        on asked.task_key = teachers.task_key and asked.role = 'student'
+        and teachers.role = 'teacher' and teachers.is_latest
+    where asked.run = ?
+    order by (select count(*) from stg_runs as told where told.teacher_run = teachers.run and told.is_latest) desc,
+        teachers.started desc, teachers.run
+    limit 1
+    """
+    [found] = warehouse.query(store, sql, [run]).to_pylist()
+    return found["run"], found["own"]
+
+
 def _reliability(store: Store | str, run: str, split: str) -> Picture | None:
     from kdpipe.report import pictures
 
     sql = """
-    select r.run, r.confidence, r.accuracy, r.n from reliability as r
-    where r.split = $split and (r.run = $run or r.run = (select teacher_run from stg_runs where run = $run))
-    order by r.run = $run desc, r.confidence
+    select run, confidence, accuracy, n from reliability
+    where split = $split and (run = $run or run = $teacher)
+    order by run = $run desc, confidence
     """
-    rows = warehouse.query(store, sql, {"run": run, "split": split}).to_pylist()
+    teacher, own = _teacher(store, run)
+    rows = warehouse.query(store, sql, {"run": run, "split": split, "teacher": teacher}).to_pylist()
     if not rows:
         return None
     lines: dict[str, list[tuple[float, float, int]]] = {}
     for row in rows:
-        name = "student" if row["run"] == run else "teacher"
+        name = "student" if row["run"] == run else "teacher" if own else "a teacher, not its own"
         lines.setdefault(name, []).append((row["confidence"], row["accuracy"], row["n"]))
-    return Picture(pictures.reliability(lines), "how often an answer is right against how sure the model is",
+    other = "" if own or len(lines) < 2 else f"; the teacher is one of this task, not the student's own ({teacher})"
+    return Picture(pictures.reliability(lines), f"how often an answer is right against how sure the model is{other}",
                    ("model", "confidence", "share right", "rows"),
                    [(n, *p) for n, points in lines.items() for p in points])
 
@@ -266,11 +285,20 @@ def _layers_by_task(name: str, cells: Sequence[dict[str, Any]]) -> Picture:
 
 
 def _errors(store: Store | str, run: str, split: str) -> list[dict[str, Any]]:
-    """The surest mistakes of a run, those that its teacher has right first."""
+    """The surest mistakes of a run, those that its teacher has right first; not_own names a teacher that is not its."""
     sql = """
-    select text_a, text_b, label, student_answer, student_confidence, teacher_answer, teacher_confidence, error
-    from error_cases where run = ? and split = ?
-    order by coalesce(teacher_answer = label, false) desc, coalesce(student_confidence, error) desc, text_a
-    limit ?
+    with said as (
+        select id, any_value(coalesce(prediction, round(score, 2)::varchar)) as answer, any_value(confidence) as sure
+        from stg_predictions where run = $teacher and split = $split
+        group by id
+    )
+    select text_a, text_b, label, student_answer, student_confidence, said.answer as teacher_answer,
+        said.sure as teacher_confidence, error, if($own, null, $teacher) as not_own
+    from error_cases left join said on error_cases.id = said.id
+    where run = $run and split = $split
+    order by coalesce(said.answer = label, false) desc, coalesce(student_confidence, error) desc, text_a
+    limit $shown
     """
-    return warehouse.query(store, sql, [run, split, SHOWN]).to_pylist()
+    teacher, own = _teacher(store, run)
+    asked = {"run": run, "split": split, "shown": SHOWN, "teacher": teacher, "own": own}
+    return warehouse.query(store, sql, asked).to_pylist()

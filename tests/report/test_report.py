@@ -91,6 +91,19 @@ def test_the_best_students_errors_come_with_what_the_teacher_said(store):
     assert re.search(r"<td>good \(0\.99\)</td>\s*<td>bad \(0\.90\)</td>", page)
 
 
+def test_errors_of_a_student_without_a_teacher_stand_beside_one_of_its_task(store, tmp_path):
+    """labels_only makes one mistake, and asked nobody: "not asked" would be true and of no use."""
+    alone = build(store, ["labels_only"], "mood")
+    part = alone[alone.index("most telling errors"):]
+    assert "those that a teacher of this task, not its own (teacher), has right first" in part
+    assert re.search(r"<td>bad \(0\.90\)</td>\s*<td>bad \(0\.75\)</td>", part) and "not asked" not in part
+    assert "<td>a teacher, not its own</td>" in alone and "not the student&#39;s own (teacher)" in alone
+    assert "not its own" not in build(store, ["tang2019"], "mood")
+    none = Store(tmp_path)
+    add_run(none, "alone", classified((NOT_GOOD, "bad", "good", 0.9, 0)), recipe="labels_only", teacher_run=None)
+    assert "not asked" in build(none) and "not its own" not in build(none)
+
+
 def test_what_layers_know_is_a_heat_map_where_they_were_probed(page):
     """84 of 100 right, 20 more than the untrained network; nothing of the task whose runs nobody probed."""
     mood, close = page[page.index(">mood</h2>"):], page[page.index(">close</h2>"):page.index(">mood</h2>")]
