@@ -56,7 +56,7 @@ def chapter(store: Store | str, names: Sequence[str], task: str, split: str) -> 
 
 
 def _about(store: Store | str, groups: dict[str, list[str]]) -> dict[str, dict[str, Any]]:
-    """Of each group: role, student, size and seconds of one row on this CPU."""
+    """Of each group: role, student, size and rows per second of one core."""
     sql = """
     select run, role, student, non_embedding_parameters as size,
         list_filter(speeds, lambda speed: speed.batch = 1)[1].rows_per_second as at_1,
@@ -95,7 +95,7 @@ def _costs(scores: Sequence[Score], about: dict[str, dict[str, Any]], metric: st
 
     found = []
     for title, cost in (("non-embedding parameters", lambda its: its["size"]),
-                        ("milliseconds for one text on this CPU", lambda its: its["at_1"] and 1000 / its["at_1"])):
+                        ("milliseconds of one core for one text", lambda its: its["at_1"] and 1000 / its["at_1"])):
         there = [(cost(about[s.name]), s.value, s.name) for s in scores if cost(about[s.name])]
         if there:
             costs, values, names = zip(*there, strict=True)

@@ -1,4 +1,5 @@
--- One row per task, recipe, phase, student and operators: what the teacher adds to the same student on labels alone.
+-- One row per task, recipe, phase, student and operators: what the teacher adds to the same student on labels alone, in means
+-- over seeds; how sure that is, `kdpipe significance` says.
 with
 
 scores as (

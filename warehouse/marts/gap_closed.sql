@@ -1,5 +1,6 @@
 -- One row per task, recipe, phase, student and operators: how much of the gap between labels alone and the teacher was
--- closed, (student - labels only) / (teacher - labels only) of means over seeds; null where there is no gap.
+-- closed, (student - labels only) / (teacher - labels only) of means over seeds; null where there is no gap. How sure the
+-- differences are, `kdpipe significance` says.
 with
 
 scores as (
