@@ -296,7 +296,8 @@ def _errors(store: Store | str, run: str, split: str) -> list[dict[str, Any]]:
         said.sure as teacher_confidence, error, if($own, null, $teacher) as not_own
     from error_cases left join said on error_cases.id = said.id
     where run = $run and split = $split
-    order by coalesce(said.answer = label, false) desc, coalesce(student_confidence, error) desc, text_a
+    order by error is null and coalesce(said.answer = label, false) desc, coalesce(error, student_confidence) desc,
+        text_a
     limit $shown
     """
     teacher, own = _teacher(store, run)

@@ -227,3 +227,10 @@ def test_many_classes_are_shown_by_their_confusions(tmp_path):
     add_run(store, "student", rows, labels=names)
     picture = _confusion(store, "student", "dev")
     assert picture.rows[0] == ("class 00", "class 01", 3) and len(picture.rows) == 20
+
+
+def test_errors_of_scores_are_said_by_their_size(page):
+    close = page[page.index(">close</h2>"):page.index(">few</h2>")]
+    assert "largest errors" in close and "has right first" not in close
+    sizes = [float(size) for size in re.findall(r"\(off by ([0-9.]+)\)", close)]
+    assert sizes and sizes == sorted(sizes, reverse=True)
