@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 
@@ -25,6 +26,7 @@ RUNGS = {  # of the attribution ladder: recipe -> the rung that it is held again
 }
 ONE_SEED = "Of one seed, this is said of the trained models, not of their recipes: another seed may turn it round"
 _SAID = 6  # names in a sentence
+_WORDS = re.compile(r"[^\s,]+")
 _RUNS = """
 select run, task, task_key, recipe, phase, role, student, array_to_string(operators, '+') as operators, unlabelled_rows,
     seed, kind, labels, metric, is_latest
@@ -145,7 +147,8 @@ def _not_there(name: str, known: set[str]) -> str:
 
 
 def _names(row: dict, rows: Sequence[dict]) -> list[str]:
-    """Its run id and, of a latest one, its recipe, with as much of its student and rows as tells it from others."""
+    """Its run id and, of a latest one, its recipe, with as much of its student and rows as tells it from others; last
+    the same with all of these."""
     if not row["is_latest"]:
         return [row["run"]]
 
@@ -153,11 +156,19 @@ def _names(row: dict, rows: Sequence[dict]) -> list[str]:
         return r["role"], r["phase"], r["student"], r["operators"], r["unlabelled_rows"]
 
     alike = {kind(r) for r in rows if (r["recipe"], r["task"]) == (row["recipe"], row["task"]) and r["is_latest"]}
-    name = row["recipe"]
-    if len(alike) > 1:
-        parts = [part for i, part in enumerate(kind(row)) if len({k[i] for k in alike}) > 1]
-        name = f"{name} ({'; '.join(str(part) or 'none' for part in parts)})"
-    return list(dict.fromkeys([name, row["run"]]))
+    if len(alike) == 1:
+        return [row["recipe"], row["run"]]
+    telling = [i for i in range(len(kind(row))) if len({k[i] for k in alike}) > 1]
+    whole = [str(kind(row)[i]) or "none" for i in telling]
+    short = [_telling(part, [str(k[i]) for k in alike]) for i, part in zip(telling, whole, strict=True)]
+    return list(dict.fromkeys([f"{row['recipe']} ({'; '.join(short)})", row["run"],
+                               f"{row['recipe']} ({'; '.join(whole)})"]))
+
+
+def _telling(part: str, alike: Sequence[str]) -> str:
+    """The first word of a part and those that not all have."""
+    shared, words = set.intersection(*(set(_WORDS.findall(other)) for other in alike)), _WORDS.findall(part)
+    return " ".join([*words[:1], *(word for word in words[1:] if word not in shared)])
 
 
 def _metric(metric: str, run: Mapping) -> str:

@@ -6,11 +6,11 @@ from functools import partial
 import pytest
 
 from kdpipe import phases, recipe, warehouse
-from kdpipe.contrast import contrast, in_words, of_runs
+from kdpipe.contrast import contrast, groups_of, in_words, of_runs
 from kdpipe.errors import UserError
 from kdpipe.job import Job
 from kdpipe.store import Store
-from tests.warehouse.small import add_run, classified
+from tests.warehouse.small import LOVELY, add_run, classified
 
 ALONE = """# A test's own recipe
 seeds = [0, 1]
@@ -105,3 +105,14 @@ def test_f1_of_three_classes_is_refused(tmp_path):
         add_run(place, run, classified(("a", "good", "good", 0.9, 0)), recipe=run, labels=["bad", "good", "fair"])
     with pytest.raises(UserError, match="'f1' is defined for 2 classes, the task has 3; take 'macro_f1'"):
         contrast(place, metric="f1")
+
+
+def test_kinds_of_a_student_are_named_by_what_tells_them_apart(tmp_path):
+    """Short in tables and pictures; the whole description is a name as well."""
+    store, shape = Store(tmp_path), "bilstm fc=200 hidden={} width=300, wordpieces teacher"
+    for hidden in (75, 150):
+        add_run(store, f"s{hidden}", classified((LOVELY, "good", "good", 0.9, 0)), student=shape.format(hidden))
+    groups, _ = groups_of(store, [], "mood")
+    assert groups == {"tang2019 (bilstm hidden=150)": ["s150"], "tang2019 (bilstm hidden=75)": ["s75"]}
+    whole = f"tang2019 ({shape.format(75)})"
+    assert groups_of(store, [whole], "mood")[0] == {whole: ["s75"]}
