@@ -43,8 +43,7 @@ ASKED = {
 def main() -> dict[str, object]:
     """Medians in milliseconds, all pages taking turns."""
     with tempfile.TemporaryDirectory(prefix="kdpipe-bench-") as folder:
-        bench_warehouse.RUNS, bench_warehouse.RUNS_A_TASK = RUNS, RUNS
-        bench_warehouse.make_store(Path(folder))
+        bench_warehouse.make_store(Path(folder), RUNS, runs_a_task=RUNS)
         made = []
         reading = bench_warehouse.timed(lambda: made.append(app(folder)))
         page = TestClient(made[0], base_url="http://127.0.0.1:8000")
