@@ -24,6 +24,15 @@ def hardly_timed() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session")
+def tab(tmp_path_factory) -> Iterator[object]:
+    """A tab of a real browser (tests.chromium)."""
+    from tests import chromium
+
+    with chromium.page(tmp_path_factory.mktemp("chromium")) as tab:
+        yield tab
+
+
 @pytest.fixture
 def here(capsys, monkeypatch) -> Callable[..., CompletedProcess]:
     """The command in this process, which has imported all that it needs."""

@@ -38,6 +38,7 @@ def chapter(store: Store | str, names: Sequence[str], task: str, split: str) -> 
     students = [s for s in scores if about[s.name]["role"] == "student"]
     chosen = (students or scores)[0].name
     run = groups[chosen][0]
+    teacher = _teacher(store, run)
     return {
         "task": task, "metric": first["metric"], "split": split, "words": in_words(scores, differences),
         "board": _board(scores, differences, about), "chosen": chosen, "run": run,
@@ -46,8 +47,9 @@ def chapter(store: Store | str, names: Sequence[str], task: str, split: str) -> 
             _curves(store, groups, students or scores, first["metric"]),
             _sizes(store, task, first["metric"], groups if names else None),
             _ladder(panel, rungs, split, first["metric"])) if picture],
-        "inside": [picture for picture in (_confusion(store, run, split), _reliability(store, run, split)) if picture],
-        "errors": _errors(store, run, split),
+        "inside": [picture for picture in (
+            _confusion(store, run, split), _reliability(store, run, split, *teacher)) if picture],
+        "errors": _errors(store, run, split, *teacher),
         "probing": _probing(store, groups),
     }
 
@@ -227,7 +229,7 @@ def _teacher(store: Store | str, run: str) -> tuple[str | None, bool]:
     return found["run"], found["own"]
 
 
-def _reliability(store: Store | str, run: str, split: str) -> Picture | None:
+def _reliability(store: Store | str, run: str, split: str, teacher: str | None, own: bool) -> Picture | None:
     from kdpipe.report import pictures
 
     sql = """
@@ -235,7 +237,6 @@ def _reliability(store: Store | str, run: str, split: str) -> Picture | None:
     where split = $split and (run = $run or run = $teacher)
     order by run = $run desc, confidence
     """
-    teacher, own = _teacher(store, run)
     rows = warehouse.query(store, sql, {"run": run, "split": split, "teacher": teacher}).to_pylist()
     if not rows:
         return None
@@ -284,7 +285,7 @@ def _layers_by_task(name: str, cells: Sequence[dict[str, Any]]) -> Picture:
                    [h.replace("_", " ") for h in head], [[c[h] for h in head] for c in cells])
 
 
-def _errors(store: Store | str, run: str, split: str) -> list[dict[str, Any]]:
+def _errors(store: Store | str, run: str, split: str, teacher: str | None, own: bool) -> list[dict[str, Any]]:
     """The surest mistakes of a run, those that its teacher has right first; not_own names a teacher that is not its."""
     sql = """
     with said as (
@@ -300,6 +301,5 @@ def _errors(store: Store | str, run: str, split: str) -> list[dict[str, Any]]:
         text_a
     limit $shown
     """
-    teacher, own = _teacher(store, run)
     asked = {"run": run, "split": split, "shown": SHOWN, "teacher": teacher, "own": own}
     return warehouse.query(store, sql, asked).to_pylist()

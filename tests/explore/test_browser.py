@@ -25,12 +25,6 @@ def address(many):  # noqa: F811
             running.terminate()
 
 
-@pytest.fixture(scope="module")
-def tab(tmp_path_factory):
-    with chromium.page(tmp_path_factory.mktemp("chromium")) as tab:
-        yield tab
-
-
 @pytest.mark.parametrize("scheme", chromium.SCHEMES)
 @pytest.mark.parametrize("size", chromium.SIZES)
 def test_pages_fit_the_window_are_legible_and_fetch_nothing_from_elsewhere(tab, address, size, scheme):

@@ -14,12 +14,6 @@ def address(page, tmp_path_factory):
     return file.as_uri()
 
 
-@pytest.fixture(scope="module")
-def tab(tmp_path_factory):
-    with chromium.page(tmp_path_factory.mktemp("chromium")) as tab:
-        yield tab
-
-
 @pytest.mark.parametrize("scheme", chromium.SCHEMES)
 @pytest.mark.parametrize("size", chromium.SIZES)
 def test_it_fits_the_window_is_legible_and_fetches_nothing(tab, address, size, scheme):
